@@ -1,0 +1,173 @@
+"""Puts the server together: configuration, routes, listeners.
+
+The only module below `server.py` that sees both Sanic's life cycle and the pod's:
+
+    main process   main_process_start   embedded Redis, if there is no REDIS_URL
+                   main_process_ready   supervisor
+                   main_process_stop    embedded Redis ends
+    each worker    before_server_start  pod and reporter
+                   after_server_start   stop signals
+                   before_server_stop   drain, then the links to Redis
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import ujson
+from sanic import Sanic
+from sanic.config import Config as SanicConfig
+
+from .auth import Authenticator
+from .broker.embedded import EmbeddedRedis
+from .config import Config
+from .drain import drain_sessions
+from .logs import keep_tokens_out_of_logs, logger
+from .pod import Pod
+from .reporter import Reporter, build_report
+from .signals import hold_stop_signals, stop_once_on_signal
+from .stats import StatsStore
+from .supervisor import Supervisor
+from .upgrade import ChatHttpProtocol, close_http_connections
+from .web.chat import chat_blueprint
+from .web.errors import JSONErrorHandler
+from .web.pages import pages_blueprint
+
+REDIS_CLOSE_SECONDS = 1.0
+HTTP_CLOSE_SECONDS = 1.0
+DRAIN_PRIORITY = -10
+"""Sanic runs stop listeners in reverse: this one goes before its own clean-up."""
+
+
+class ChatServer(Sanic[SanicConfig, SimpleNamespace]):
+    """Sanic with a listening socket, protocol and signals fit for many WebSockets."""
+
+    def prepare(self, *arguments: Any, **settings: Any) -> None:
+        """As `Sanic.prepare`, which the command line and `run` both call before serving."""
+        if settings.get("backlog", 100) == 100:  # Sanic's default
+            settings["backlog"] = self.ctx.config.backlog
+        settings.setdefault("protocol", ChatHttpProtocol)
+        if not Sanic.test_mode:
+            hold_stop_signals()
+        super().prepare(*arguments, **settings)
+
+
+def create_app(*, config: Config | None = None) -> ChatServer:
+    """The server as a Sanic application; `config` defaults to the environment.
+
+    Opens nothing and starts nothing: that happens in listeners, in each process. Raises
+    ConfigError if a setting is wrong. Worker processes import the program anew, and read their
+    configuration from the environment that they inherit.
+    """
+    config = Config.from_environment() if config is None else config
+    app = ChatServer(
+        "sanic_chat",
+        config=SanicConfig({"GRACEFUL_SHUTDOWN_TIMEOUT": 2.0, "MOTD": False}),
+        ctx=SimpleNamespace(config=config, http_connections=set()),
+        error_handler=JSONErrorHandler(),
+        dumps=ujson.dumps,
+        loads=ujson.loads,
+        configure_logging=True,
+    )
+    app.ctx.authenticator = _authenticator(config)
+    keep_tokens_out_of_logs()
+
+    app.blueprint(chat_blueprint("chat", url_prefix=config.api_prefix))
+    if config.api_prefix:
+        app.blueprint(chat_blueprint("chat_without_prefix", url_prefix=""))
+    app.blueprint(pages_blueprint())
+
+    app.main_process_start(_start_embedded_redis)
+    app.main_process_ready(_supervise)
+    app.main_process_stop(_stop_embedded_redis)
+    app.before_server_start(_start_pod)
+    app.after_server_start(_take_signals)
+    app.before_server_stop(_drain, priority=DRAIN_PRIORITY)
+    app.after_server_stop(_stop_embedded_redis)
+    return app
+
+
+def _authenticator(config: Config) -> Authenticator | None:
+    if not config.auth_enabled:
+        return None
+    key = config.auth_secret or config.auth_public_key
+    assert key is not None  # Config has seen to it
+    return Authenticator(key=key, algorithms=config.auth_algorithms)
+
+
+# -- main process --------------------------------------------------------------------------
+
+
+async def _start_embedded_redis(app: ChatServer) -> None:
+    if app.ctx.config.redis_url is None:
+        app.ctx.embedded_redis = EmbeddedRedis()
+        app.ctx.embedded_redis.start()
+        os.environ["REDIS_URL"] = app.ctx.embedded_redis.url  # the workers inherit it
+
+
+async def _supervise(app: ChatServer) -> None:
+    Supervisor(app.manager, restart_limit=app.ctx.config.restart_limit).start()
+
+
+async def _stop_embedded_redis(app: ChatServer) -> None:
+    embedded = getattr(app.ctx, "embedded_redis", None)
+    if embedded is not None:
+        embedded.stop()
+
+
+# -- each worker ---------------------------------------------------------------------------
+
+
+async def _start_pod(app: ChatServer) -> None:
+    config: Config = app.ctx.config
+    redis_url = config.redis_url
+    if redis_url is None:  # a single process: there was no main process to start it
+        await _start_embedded_redis(app)
+        redis_url = app.ctx.embedded_redis.url
+    pod = Pod(config, redis_url=redis_url)
+    worker = os.environ.get("SANIC_WORKER_NAME", "single-process")
+    store = StatsStore(redis_url, interval=config.stats_interval, timeout=config.redis_timeout)
+    reporter = Reporter(
+        store,
+        report=lambda: build_report(pod, worker=worker),
+        interval=config.stats_interval,
+        rooms=config.stats_rooms,
+    )
+    await pod.start()
+    reporter.start()
+    app.ctx.pod = pod
+    app.ctx.reporter = reporter
+    logger.info("Pod %s: worker %s, Redis at %s", pod.id, worker, pod.endpoint)
+
+
+async def _take_signals(app: ChatServer) -> None:
+    if Sanic.test_mode:
+        return
+    loop = asyncio.get_running_loop()
+    stop_once_on_signal(loop, lambda: app.stop(terminate=False))
+    main_process = multiprocessing.parent_process()
+    if main_process is not None:
+        # Readable once the main process is gone: without it nobody would ever stop this one.
+        loop.add_reader(main_process.sentinel, _orphaned, loop, main_process.sentinel)
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)
+    logger.error("The main process is gone: stopping")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _drain(app: ChatServer) -> None:
+    pod: Pod | None = getattr(app.ctx, "pod", None)
+    if pod is None:
+        return  # it never started
+    logger.info("Pod %s: draining %d sessions", pod.id, pod.connected)
+    await drain_sessions(pod, timeout=app.ctx.config.drain_timeout)
+    await close_http_connections(app.ctx.http_connections, timeout=HTTP_CLOSE_SECONDS)
+    await app.ctx.reporter.close(REDIS_CLOSE_SECONDS)
+    await pod.close(REDIS_CLOSE_SECONDS)

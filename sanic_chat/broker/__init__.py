@@ -1,0 +1,14 @@
+"""The Redis pub/sub path: a subscriber and a publisher, each on a supervised link of its own.
+
+    publisher.publish ─→ outbox ─→ (end of loop turn) one write ─→ Redis
+    Redis ─→ link ─→ subscriber ─→ on_message(channel, payload)
+
+Knows channels and bytes; must not know sessions, rooms or what an envelope says.
+"""
+
+from .endpoint import Endpoint
+from .link import LinkState
+from .publisher import Publisher
+from .subscriber import Subscriber
+
+__all__ = ["Endpoint", "LinkState", "Publisher", "Subscriber"]

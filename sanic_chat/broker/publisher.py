@@ -1,0 +1,192 @@
+"""What this pod publishes on Redis.
+
+Everything published in one loop turn leaves in one write. While Redis is away, or does not take
+what it is given, envelopes wait in a queue that is bounded in number, bytes and age, and leave in
+their order; what does not fit or waits too long is counted and its sender told. Nothing is sent
+twice: whether an unanswered PUBLISH arrived cannot be known, and delivery is at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import hiredis
+
+from ..logs import RateLimitedWarning
+from .endpoint import Endpoint
+from .link import Link, Reply
+
+AGE_CHECK_SECONDS = 0.5
+
+
+OnDropped = Callable[[], None]
+_Outgoing = tuple[bytes, OnDropped | None]
+
+
+class _Waiting(NamedTuple):
+    expires: float
+    command: bytes
+    on_dropped: OnDropped | None
+
+
+class Publisher:
+    """Publishes envelopes in the order of the calls, for as long as it is not closed."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        name: str,
+        timeout: float,
+        queue_messages: int,
+        queue_bytes: int,
+        queue_seconds: float,
+    ) -> None:
+        self.link = Link(endpoint, name=name, owner=self, timeout=timeout)
+        self.published = 0
+        """Envelopes that Redis has confirmed."""
+        self.dropped_full = 0
+        """Envelopes dropped because the queue was full."""
+        self.dropped_expired = 0
+        """Envelopes dropped because they waited too long."""
+        self.dropped_unconfirmed = 0
+        """Envelopes that were sent on a connection that was lost before Redis confirmed them."""
+        self.refused = 0
+        """Envelopes that Redis answered with an error."""
+        self._loop = asyncio.get_running_loop()
+        self._queue_messages = queue_messages
+        self._queue_bytes = queue_bytes
+        self._queue_seconds = queue_seconds
+        self._outbox: list[_Outgoing] = []
+        self._unconfirmed = 0
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._refusal = RateLimitedWarning()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self.link.start()
+
+    async def close(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until Redis has confirmed everything, then disconnect."""
+        if self.link.writable:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.link.close()
+        while self._queue:
+            self._drop_oldest()
+
+    @property
+    def queued(self) -> int:
+        """Envelopes that wait for Redis to come back."""
+        return len(self._queue)
+
+    def publish(self, channel: bytes, envelope: bytes, on_dropped: OnDropped | None = None) -> None:
+        """Publish an envelope (Redis PUBLISH) at the end of this loop turn.
+
+        Never blocks and never raises. `on_dropped` is called, at once or later, if it is certain
+        that the envelope does not reach Redis.
+        """
+        command = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(channel),
+            channel,
+            len(envelope),
+            envelope,
+        )
+        if self._outbox:
+            self._outbox.append((command, on_dropped))
+        elif self.link.writable and not self._queue:
+            self._idle.clear()
+            self._loop.call_soon(self._write)
+            self._outbox.append((command, on_dropped))
+        else:
+            self._wait(command, on_dropped)
+
+    def _write(self) -> None:
+        outgoing, self._outbox = self._outbox, []
+        if self.link.writable:
+            self._unconfirmed += len(outgoing)
+            self.link.send(b"".join([command for command, _ in outgoing]))
+        else:
+            # The link went down, or was filled up, in this very turn: none of these has left.
+            for command, on_dropped in outgoing:
+                self._wait(command, on_dropped)
+
+    # -- while Redis is away ---------------------------------------------------------------
+
+    def _wait(self, command: bytes, on_dropped: OnDropped | None) -> None:
+        if (
+            len(self._queue) >= self._queue_messages
+            or self._queued_bytes + len(command) > self._queue_bytes
+        ):
+            self.dropped_full += 1
+            if on_dropped is not None:
+                on_dropped()
+            return
+        self._idle.clear()
+        expires = self._loop.time() + self._queue_seconds
+        self._queue.append(_Waiting(expires, command, on_dropped))
+        self._queued_bytes += len(command)
+        self._watch_ages()
+
+    def _watch_ages(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(AGE_CHECK_SECONDS, self._drop_expired)
+
+    def _drop_expired(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._queue and self._queue[0].expires <= now:
+            self._drop_oldest()
+        if self._queue:
+            self._watch_ages()
+
+    def _send_queue(self) -> None:
+        while self._queue and self.link.writable:
+            waiting = self._queue.popleft()
+            self._queued_bytes -= len(waiting.command)
+            self._unconfirmed += 1
+            self.link.send(waiting.command)
+
+    def _drop_oldest(self) -> None:
+        waiting = self._queue.popleft()
+        self._queued_bytes -= len(waiting.command)
+        self.dropped_expired += 1
+        if waiting.on_dropped is not None:
+            waiting.on_dropped()
+
+    # -- what the link tells ---------------------------------------------------------------
+
+    def link_up(self) -> None:
+        self._send_queue()
+
+    def link_writable(self) -> None:
+        self._send_queue()
+
+    def link_down(self) -> None:
+        self.dropped_unconfirmed += self._unconfirmed
+        self._unconfirmed = 0
+        self._idle.set()
+
+    def replies_received(self, replies: list[Reply]) -> None:
+        confirmed = 0
+        for reply in replies:
+            if type(reply) is int:
+                confirmed += 1
+            elif isinstance(reply, hiredis.ReplyError):
+                self.refused += 1
+                self._unconfirmed -= 1
+                self._refusal.log("Redis refused a PUBLISH: %s", reply)
+        self.published += confirmed
+        self._unconfirmed -= confirmed
+        if not self._unconfirmed and not self._outbox and not self._queue:
+            self._idle.set()

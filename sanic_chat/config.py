@@ -1,0 +1,332 @@
+"""Every setting, read from the environment and validated once, at start-up.
+
+A setting is a field of `Config`: its environment variable, unit, bounds and meaning stand beside
+it. Nothing else in the package reads the environment for settings. Secrets never show in an
+error or in `repr`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+MIN_SECRET_BYTES = 32
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class _NotAllowed(Exception):
+    """A value was refused; the text says what is allowed."""
+
+
+Reader = Callable[[str], Any]
+
+
+def _setting(variable: str, default: Any, read: Reader, doc: str, *, secret: bool = False) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"variable": variable, "read": read, "secret": secret, "doc": doc},
+    )
+
+
+def _whole_number(low: int, high: int) -> Reader:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise _NotAllowed(f"a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _seconds(low: float, high: float) -> Reader:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:  # also refuses NaN
+            raise _NotAllowed(f"a number of seconds from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def _switch(text: str) -> bool:
+    word = text.lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise _NotAllowed("1, true, yes, on, 0, false, no or off")
+
+
+def _text(text: str) -> str:
+    # A .env file cannot hold a PEM's line breaks; "\n" in one line is the usual way out.
+    return text.replace("\\n", "\n")
+
+
+def _api_prefix(text: str) -> str:
+    if text in ("", "/"):
+        return ""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise _NotAllowed("empty, or path segments like /api/chat-api with no slash at the end")
+    return text
+
+
+def _pod_prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise _NotAllowed("1 to 64 letters, digits and . _ -")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    allowed = (
+        "a URL like redis://user:password@host:6379/0, rediss://host:6379/0 or unix:///path/to.sock"
+    )
+    try:
+        parts = urlsplit(text)
+        well_formed = parts.scheme in REDIS_SCHEMES and bool(
+            parts.path if parts.scheme == "unix" else parts.hostname
+        )
+        _ = parts.port  # raises ValueError if it is no port
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise _NotAllowed(allowed)
+    return text
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    known = SYMMETRIC_ALGORITHMS | ASYMMETRIC_ALGORITHMS
+    names = tuple(name.strip() for name in text.split(","))
+    if not set(names) <= known:
+        raise _NotAllowed("a comma-separated list of " + ", ".join(sorted(known)))
+    return names
+
+
+def _default_pod_prefix() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a server. `Config.from_environment()` reads and checks them."""
+
+    api_prefix: str = _setting(
+        "CHAT_API_PREFIX",
+        "/api/chat-api",
+        _api_prefix,
+        "Path before /ws and /ws/stats; both are also served without it.",
+    )
+    pod_prefix: str = _setting(
+        "POD_ID",
+        "",
+        _pod_prefix,
+        "First part of every pod ID; a random part follows. Empty: the host name.",
+    )
+    backlog: int = _setting(
+        "CHAT_BACKLOG",
+        4096,
+        _whole_number(1, 65535),
+        "Connections the kernel queues before a worker accepts them (also bounded by somaxconn).",
+    )
+
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        None,
+        _redis_url,
+        "Where Redis is: redis://, rediss:// or unix://. Empty: an embedded server is started.",
+        secret=True,
+    )
+    redis_timeout: float = _setting(
+        "CHAT_REDIS_TIMEOUT",
+        5.0,
+        _seconds(0.1, 60),
+        "Seconds Redis may stay silent after a ping, or take to accept a connection, before the "
+        "connection is given up and built anew.",
+    )
+    subscribe_timeout: float = _setting(
+        "CHAT_SUBSCRIBE_TIMEOUT",
+        1.0,
+        _seconds(0, 30),
+        "Seconds an upgrade waits for Redis to confirm a room's subscription. 0: it never waits.",
+    )
+    unsubscribe_delay: float = _setting(
+        "CHAT_UNSUBSCRIBE_DELAY",
+        5.0,
+        _seconds(0, 3600),
+        "Seconds a room without members stays subscribed, since rooms flap.",
+    )
+    publish_queue_messages: int = _setting(
+        "CHAT_PUBLISH_QUEUE_MESSAGES",
+        10_000,
+        _whole_number(0, 10_000_000),
+        "Envelopes that wait while Redis is away. 0: none; beyond it senders get `unavailable`.",
+    )
+    publish_queue_bytes: int = _setting(
+        "CHAT_PUBLISH_QUEUE_BYTES",
+        8 * 1024 * 1024,
+        _whole_number(0, 2**40),
+        "Bytes of envelopes that wait while Redis is away.",
+    )
+    publish_queue_seconds: float = _setting(
+        "CHAT_PUBLISH_QUEUE_SECONDS",
+        10.0,
+        _seconds(0, 3600),
+        "Seconds after which an envelope that waits for Redis is dropped and its sender told.",
+    )
+
+    max_message_bytes: int = _setting(
+        "CHAT_MAX_MESSAGE_BYTES",
+        64 * 1024,
+        _whole_number(1024, 64 * 1024 * 1024),
+        "Bytes a client's message may have; a larger one closes with 1009.",
+    )
+    send_queue_messages: int = _setting(
+        "CHAT_SEND_QUEUE_MESSAGES",
+        256,
+        _whole_number(1, 1_000_000),
+        "Messages a client may have waiting; one more closes it with 1013.",
+    )
+    send_queue_bytes: int = _setting(
+        "CHAT_SEND_QUEUE_BYTES",
+        1024 * 1024,
+        _whole_number(64 * 1024, 2**40),
+        "Bytes a client may have waiting; more closes it with 1013.",
+    )
+    rooms_per_session: int = _setting(
+        "CHAT_ROOMS_PER_SESSION",
+        64,
+        _whole_number(1, 100_000),
+        "Rooms one client may be in at the same time.",
+    )
+    heartbeat_timeout: float = _setting(
+        "CHAT_HEARTBEAT_TIMEOUT",
+        60.0,
+        _seconds(1, 86_400),
+        "Seconds without a sign of life after which a client is gone; pinged at half of it.",
+    )
+    drain_timeout: float = _setting(
+        "CHAT_DRAIN_TIMEOUT",
+        5.0,
+        _seconds(0.1, 8),
+        "Seconds a drain may take. Sanic's manager gives a worker 10 in all.",
+    )
+    retry_after: int = _setting(
+        "CHAT_RETRY_AFTER",
+        2,
+        _whole_number(1, 3600),
+        "Seconds in the Retry-After of a 503.",
+    )
+
+    stats_interval: float = _setting(
+        "CHAT_STATS_INTERVAL",
+        1.0,
+        _seconds(0.1, 5),
+        "Seconds between two reports of a pod to Redis; a pod is gone from the totals after five.",
+    )
+    stats_rooms: int = _setting(
+        "CHAT_STATS_ROOMS",
+        10,
+        _whole_number(0, 100),
+        "How many of the largest rooms the stats list.",
+    )
+
+    auth_enabled: bool = _setting(
+        "AUTH_ENABLED",
+        False,
+        _switch,
+        "Whether a client needs a JWT; its `sub` becomes `from`.",
+    )
+    auth_secret: str | None = _setting(
+        "AUTH_SECRET",
+        None,
+        _text,
+        f"Shared secret for HS256, HS384, HS512; at least {MIN_SECRET_BYTES} bytes.",
+        secret=True,
+    )
+    auth_public_key: str | None = _setting(
+        "AUTH_PUBLIC_KEY",
+        None,
+        _text,
+        r"Public key in PEM for RS*, PS*, ES*, EdDSA; line breaks may be written as \n.",
+        secret=True,
+    )
+    auth_algorithms: tuple[str, ...] = _setting(
+        "AUTH_ALGORITHMS",
+        (),
+        _algorithms,
+        "Comma-separated algorithms a token may use. Empty: HS256 with a secret, RS256 with a key.",
+    )
+
+    restart_limit: int = _setting(
+        "CHAT_RESTART_LIMIT",
+        10,
+        _whole_number(0, 1000),
+        "Worker deaths within 60 s after which the whole server gives up with exit code 1.",
+    )
+
+    def __post_init__(self) -> None:
+        if not self.pod_prefix:
+            object.__setattr__(self, "pod_prefix", _default_pod_prefix())
+        if self.auth_enabled:
+            self._check_auth()
+        if not self.auth_algorithms:
+            default = "RS256" if self.auth_public_key else "HS256"
+            object.__setattr__(self, "auth_algorithms", (default,))
+
+    def _check_auth(self) -> None:
+        if (self.auth_secret is None) == (self.auth_public_key is None):
+            raise ConfigError(
+                "AUTH_ENABLED is on, and so exactly one of AUTH_SECRET and AUTH_PUBLIC_KEY must "
+                f"be set; {'neither' if self.auth_secret is None else 'both'} of them is"
+            )
+        if self.auth_secret is not None and len(self.auth_secret.encode()) < MIN_SECRET_BYTES:
+            raise ConfigError(
+                f"AUTH_SECRET has {len(self.auth_secret.encode())} bytes; at least "
+                f"{MIN_SECRET_BYTES} are allowed (RFC 7518, section 3.2)"
+            )
+        # A public key accepted as an HMAC secret would let anybody sign.
+        usable = SYMMETRIC_ALGORITHMS if self.auth_secret else ASYMMETRIC_ALGORITHMS
+        if not set(self.auth_algorithms) <= usable:
+            raise ConfigError(
+                f"AUTH_ALGORITHMS is {','.join(self.auth_algorithms)!r}; with "
+                f"{'AUTH_SECRET' if self.auth_secret else 'AUTH_PUBLIC_KEY'} it may hold "
+                + ", ".join(sorted(usable))
+            )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Config:
+        """Read every setting from `environment` (default: `os.environ`).
+
+        An empty variable counts as not set. Raises ConfigError with a sentence that names the
+        variable, the bad value and what is allowed.
+        """
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = setting.metadata["variable"]
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[setting.name] = setting.metadata["read"](text)
+            except _NotAllowed as allowed:
+                shown = "a value that is not shown" if setting.metadata["secret"] else repr(text)
+                raise ConfigError(f"{variable} is {shown}; allowed is {allowed}") from None
+        return cls(**values)

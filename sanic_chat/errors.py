@@ -1,0 +1,60 @@
+"""Every error this package raises on purpose.
+
+ChatError
+├── ConfigError         a setting is wrong: the server does not start
+├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
+├── BadMessage          a reply error: the client is told, its connection stays
+├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
+└── CloseConnection     a close error: the connection ends with this close code
+
+Reply errors and close errors are different types on purpose: what a user can mend keeps the
+connection, what breaks the protocol ends it. This module imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class ChatError(Exception):
+    """The base of all errors below."""
+
+
+class ConfigError(ChatError):
+    """A setting is wrong; the text names the variable, the bad value and what is allowed."""
+
+
+class UpgradeRefused(ChatError):
+    """A handshake is refused: HTTP `status`, machine-readable `code`, a sentence, and headers."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+class BadMessage(ChatError):
+    """A client's message is refused: `code` and sentence go back to it, with its `id` if known."""
+
+    def __init__(self, code: str, message: str, id: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.id = id
+
+
+class BadEnvelope(ChatError):
+    """What arrived on a Redis channel is not an envelope; the text says why."""
+
+
+class CloseConnection(ChatError):
+    """The connection must end with close `code` (RFC 6455 section 7.4) and `reason`."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason

@@ -1,0 +1,183 @@
+"""Who is in which room on this pod, and the fan-out to them.
+
+May live here: join, leave, deliver. Nothing here awaits, so each of them is atomic. Must not
+know JSON, Redis, Sanic or asyncio beyond the `call_soon` it is given.
+
+Rooms are kept by the name of their Redis channel, so what arrives there finds its members with
+one look-up, and every kind of channel (rooms, presence, global) is fanned out in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .session import Session
+from .websocket import text_frame
+
+CallSoon = Callable[[Callable[[], None]], Any]
+
+
+class Room:
+    """A channel's members on this pod, and the frames they are still to get in this loop turn."""
+
+    __slots__ = (
+        "channel",
+        "is_global",
+        "json_name",
+        "members",
+        "muted",
+        "name",
+        "pending",
+        "shared",
+    )
+
+    def __init__(self, channel: bytes, name: str | None, json_name: bytes) -> None:
+        self.channel = channel
+        self.name = name
+        self.json_name = json_name
+        self.is_global = name is None
+        self.members: set[Session] = set()
+        self.shared = 0
+        """How many members are in other rooms too."""
+        self.pending: list[bytes] = []
+        self.muted: dict[Session, list[int]] | None = None
+        """For each sender that wants no echo, which of the pending frames are its own."""
+
+
+class Hub:
+    """The rooms and sessions of one pod.
+
+    `deliver` only notes a frame; at the end of the loop turn every member of a room gets all
+    frames of that turn in one write. Frames reach a session in the order in which `deliver` was
+    called, across rooms too.
+    """
+
+    def __init__(self, *, call_soon: CallSoon, everyone: Room) -> None:
+        self.everyone = everyone
+        """The global room: every session is a member, and nobody leaves it but by closing."""
+        self.rooms: dict[bytes, Room] = {everyone.channel: everyone}
+        self.deliveries = 0
+        """Messages handed to sessions so far."""
+        self._call_soon = call_soon
+        self._dirty: list[Room] = []
+        self._dirty_shared = False
+        self._dirty_global = False
+        self._flush_scheduled = False
+
+    def add(self, session: Session) -> None:
+        """A session begins to receive global messages."""
+        self.everyone.members.add(session)
+
+    def join(self, session: Session, room: Room) -> None:
+        """A session begins to receive a room's messages; joining twice is joining once.
+
+        `room` is in `rooms`, or becomes so with this first member.
+        """
+        if session in room.members:
+            return
+        if session.rooms:
+            # The session may now get two rooms' frames: their common order starts here.
+            self.flush()
+            room.shared += 1
+            if len(session.rooms) == 1:
+                session.rooms[0].shared += 1
+        self.rooms[room.channel] = room
+        room.members.add(session)
+        session.rooms += (room,)
+
+    def leave(self, session: Session, room: Room) -> bool:
+        """A session stops receiving a room's messages. True if the room is empty and gone now."""
+        if session not in room.members:
+            return False
+        room.members.discard(session)
+        if len(session.rooms) > 1:
+            room.shared -= 1
+        session.rooms = tuple(other for other in session.rooms if other is not room)
+        if len(session.rooms) == 1:
+            session.rooms[0].shared -= 1
+        if room.members:
+            return False
+        self.rooms.pop(room.channel, None)
+        return True
+
+    def remove(self, session: Session) -> list[Room]:
+        """A session stops receiving anything; returns the rooms that are empty and gone now."""
+        self.everyone.members.discard(session)
+        return [room for room in session.rooms if self.leave(session, room)]
+
+    def deliver(self, room: Room, message: bytes, *, muted: Session | None = None) -> None:
+        """Send a message to all members of a room, except `muted`, in this loop turn."""
+        if not room.pending:
+            self._mark_dirty(room)
+        if muted is not None:
+            if room.muted is None:
+                room.muted = {}
+            room.muted.setdefault(muted, []).append(len(room.pending))
+        room.pending.append(text_frame(message))
+
+    def _mark_dirty(self, room: Room) -> None:
+        # Frames are joined per room, which would reorder two rooms' frames for a session that is
+        # in both. Where such a session can exist, what came first is written first.
+        if self._dirty and (
+            room.is_global or self._dirty_global or (room.shared and self._dirty_shared)
+        ):
+            self.flush()
+        self._dirty.append(room)
+        if room.is_global:
+            self._dirty_global = True
+        elif room.shared:
+            self._dirty_shared = True
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_soon(self._flush_turn)
+
+    def _flush_turn(self) -> None:
+        self._flush_scheduled = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write now what is pending; members that cannot keep up are closed afterwards."""
+        dirty = self._dirty
+        if not dirty:
+            return
+        self._dirty = []
+        self._dirty_shared = self._dirty_global = False
+        overflowed: list[tuple[Session, int]] = []
+        for room in dirty:
+            frames, room.pending = room.pending, []
+            muted, room.muted = room.muted, None
+            count = len(frames)
+            chunk = frames[0] if count == 1 else b"".join(frames)
+            if muted is None:
+                recipients = room.members
+            else:
+                recipients = room.members - muted.keys()
+                self._write_without_echo(room, frames, muted, overflowed)
+            self.deliveries += count * len(recipients)
+            for session in recipients:
+                if session.writable:
+                    session.write(chunk)
+                elif not session.enqueue(chunk, count):
+                    overflowed.append((session, count))
+        # Closing changes the sets that were iterated over above.
+        for session, count in overflowed:
+            session.overflow(count)
+
+    def _write_without_echo(
+        self,
+        room: Room,
+        frames: list[bytes],
+        muted: dict[Session, list[int]],
+        overflowed: list[tuple[Session, int]],
+    ) -> None:
+        for session, own in muted.items():
+            if session not in room.members or len(own) == len(frames):
+                continue
+            skipped = set(own)
+            others = [frame for index, frame in enumerate(frames) if index not in skipped]
+            self.deliveries += len(others)
+            if session.writable:
+                session.write(b"".join(others))
+            elif not session.enqueue(b"".join(others), len(others)):
+                overflowed.append((session, len(others)))

@@ -1,0 +1,454 @@
+"""One worker process as the cluster sees it: the coordinator of hub, broker and heartbeat.
+
+    session ─→ message_received ─┬→ hub.deliver (members here, in this loop turn)
+                                 └→ publisher.publish (everybody else)
+    Redis ─→ _envelope_received ─→ own pod ID? dropped : hub.deliver
+
+May live here: what happens when a session opens, speaks, joins, leaves or closes, and when
+Redis comes and goes. Must not know Sanic, nor how bytes get in and out of sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from . import notices
+from .broker import Endpoint, Publisher, Subscriber
+from .config import Config
+from .distinct import DistinctSample
+from .errors import BadEnvelope, BadMessage
+from .heartbeat import Heartbeat
+from .hub import Hub, Room
+from .logs import RateLimitedWarning, logger
+from .message import (
+    NULL,
+    SERVER_SENDER,
+    ClientMessage,
+    build_message,
+    envelope_head,
+    json_bytes,
+    json_text,
+    json_value,
+    new_id,
+    parse_command,
+    parse_envelope,
+    parse_message,
+)
+from .names import (
+    GLOBAL_CHANNEL,
+    ROOM_CHANNEL_PREFIX,
+    ROOM_NAME_RULE,
+    normalise_room_name,
+    presence_channel,
+    room_channel,
+)
+from .session import Session, SessionLimits, State
+from .timestamp import TimestampText
+
+START_SECONDS = 3.0
+"""How long a starting pod waits for Redis before it serves its own clients without it."""
+
+ENVELOPE_OVERHEAD_BYTES = 2048
+"""What an envelope may be larger than a client's message: its other keys."""
+
+COMMANDS = ("join", "leave", "ping")
+
+
+class Pod:
+    """Everything of one worker process that is not Sanic.
+
+    Made inside a running loop; `start` and `close` belong together. All methods that sessions,
+    hub or broker call are synchronous.
+    """
+
+    def __init__(self, config: Config, *, redis_url: str) -> None:
+        self.id = f"{config.pod_prefix}-{secrets.token_hex(4)}"
+        self.limits = SessionLimits(
+            max_message_bytes=config.max_message_bytes,
+            send_queue_messages=config.send_queue_messages,
+            send_queue_bytes=config.send_queue_bytes,
+        )
+        self.draining = False
+        """Whether the pod takes no new sessions any more."""
+        self.started_at = time.monotonic()
+        self.messages_in = 0
+        """Messages that clients sent and that were passed on."""
+        self.echoes = 0
+        self.dropped: Counter[str] = Counter()
+        """Messages that went nowhere, by reason; the publisher counts its own."""
+        self.closed_sessions = asyncio.Event()
+        """Set while no session is connected."""
+        self.closed_sessions.set()
+        self.connected = 0
+        """Sessions whose socket is open, those that are closing included."""
+        self._config = config
+        self._timestamp = TimestampText()
+        self._envelope_head = envelope_head(self.id)
+        self._bad_envelope = RateLimitedWarning()
+        self._notified: set[Session] = set()
+        self._degraded = True
+        self.room_sample = DistinctSample()
+
+        loop = asyncio.get_running_loop()
+        self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
+        self.heartbeat = Heartbeat(loop, timeout=config.heartbeat_timeout)
+        self.endpoint = Endpoint(redis_url)
+        self.subscriber = Subscriber(
+            self.endpoint,
+            name=f"sanic_chat:{self.id}:subscriber",
+            timeout=config.redis_timeout,
+            unsubscribe_delay=config.unsubscribe_delay,
+            is_needed=self.hub.rooms.__contains__,
+            on_message=self._envelope_received,
+            on_up=self._redis_up,
+            on_down=self._redis_down,
+        )
+        self.publisher = Publisher(
+            self.endpoint,
+            name=f"sanic_chat:{self.id}:publisher",
+            timeout=config.redis_timeout,
+            queue_messages=config.publish_queue_messages,
+            queue_bytes=config.publish_queue_bytes,
+            queue_seconds=config.publish_queue_seconds,
+        )
+
+    async def start(self) -> None:
+        """Connect to Redis, and return when it is there or 3 s have passed."""
+        everybody = self.subscriber.subscribe(GLOBAL_CHANNEL)
+        assert everybody is not None
+        self.subscriber.start()
+        self.publisher.start()
+        self.heartbeat.start()
+        done, _ = await asyncio.wait([everybody], timeout=START_SECONDS)
+        if not done:
+            logger.warning(
+                "Redis %s is not there: pod %s serves its own clients, and joins the others as "
+                "soon as it is",
+                self.endpoint,
+                self.id,
+            )
+
+    async def close(self, timeout: float) -> None:
+        """End the connections to Redis; what was published before gets `timeout` s to leave."""
+        self.heartbeat.stop()
+        await self.publisher.close(timeout)
+        await self.subscriber.close()
+
+    # -- sessions come and go --------------------------------------------------------------
+
+    async def prepare_join(self, room: str | None, *, presence: bool) -> bool:
+        """Make sure that what is published to a room from now on reaches this pod.
+
+        True once Redis has confirmed it; False if Redis is away or does not confirm within
+        `CHAT_SUBSCRIBE_TIMEOUT`. Call `open` or `forget_join` afterwards, in the same loop turn.
+        """
+        waiting = [
+            future
+            for channel in _channels(room, presence=presence)
+            if (future := self.subscriber.subscribe(channel)) is not None
+        ]
+        if not waiting:
+            return True
+        if not self.subscriber.link.is_up:
+            return False
+        _, pending = await asyncio.wait(waiting, timeout=self._config.subscribe_timeout)
+        return not pending
+
+    def forget_join(self, room: str | None, *, presence: bool) -> None:
+        """The join that was prepared does not come: let go of what nobody else needs."""
+        for channel in _channels(room, presence=presence):
+            if channel not in self.hub.rooms:
+                self.subscriber.unsubscribe_later(channel)
+
+    def open(self, session: Session, room: str | None, *, confirmed: bool) -> None:
+        """A session can send and receive from now on; `confirmed` is what `prepare_join` said."""
+        self.connected += 1
+        self.closed_sessions.clear()
+        self.heartbeat.add(session)
+        self.hub.add(session)
+        if room is not None:
+            session.room = self._enter(session, room)
+        if session.system_events:
+            self._notified.add(session)
+            self._notify(session, self._welcome(session))
+            if self._degraded:
+                self._notify(session, notices.degraded())
+            elif not confirmed and room is not None:
+                self._tell_when_confirmed(session, room)
+
+    def _tell_when_confirmed(self, session: Session, room: str) -> None:
+        confirmation = self.subscriber.subscribe(room_channel(room))
+        if confirmation is None:
+            return
+        since = time.monotonic()
+        self._notify(session, notices.degraded())
+
+        def tell(future: asyncio.Future[None]) -> None:
+            if not future.cancelled():
+                self._notify(session, notices.recovered(time.monotonic() - since))
+                self._notify(session, notices.gap(room))
+
+        confirmation.add_done_callback(tell)
+
+    def session_closing(self, session: Session) -> None:
+        rooms = session.rooms
+        self._notified.discard(session)
+        self._gone(self.hub.remove(session))
+        for room in rooms:
+            self._announce(session, room, notices.LEFT)
+
+    def session_closed(self, session: Session) -> None:
+        self.heartbeat.discard(session)
+        self.connected -= 1
+        if not self.connected:
+            self.closed_sessions.set()
+
+    def send_queue_overflowed(self, session: Session, messages: int) -> None:
+        self.dropped["slow_consumer"] += messages
+
+    # -- what clients say ------------------------------------------------------------------
+
+    def message_received(self, session: Session, payload: bytes) -> None:
+        try:
+            message = parse_message(payload)
+            if message.type == "system":
+                self._command(session, message)
+            else:
+                self._publish(session, message)
+        except BadMessage as refusal:
+            self.dropped[refusal.code] += 1
+            self._notify(session, notices.error(refusal.code, refusal.message, refusal.id))
+
+    def _publish(self, session: Session, message: ClientMessage) -> None:
+        room = self._target(session, message)
+        id = message.id.encode() if message.id else new_id()
+        body = build_message(
+            id=id,
+            type=message.type.encode(),
+            room=room.json_name,
+            sender=session.sender,
+            data=message.data,
+            timestamp=self._timestamp.now(),
+        )
+        self.messages_in += 1
+        self.hub.deliver(room, body, muted=None if session.echo else session)
+        self.publisher.publish(
+            room.channel,
+            self._envelope_head + body[1:],
+            partial(self._not_published, session, id),
+        )
+
+    def _target(self, session: Session, message: ClientMessage) -> Room:
+        """The room a message is for. Raises BadMessage `bad_room` or `not_in_room`."""
+        wanted = message.room
+        if wanted is None:
+            return self.hub.everyone
+        room = session.room
+        if not isinstance(wanted, str):  # left out
+            if room is None:
+                return self.hub.everyone
+            wanted = room.name or ""
+        elif room is None or room.name != wanted:
+            room = self._joined_room(session, _room_name(wanted, message))
+        if room is None or session not in room.members:
+            raise BadMessage("not_in_room", f"You are not in room {wanted!r}", message.id or None)
+        return room
+
+    def _joined_room(self, session: Session, name: str) -> Room | None:
+        channel = room_channel(name)
+        return next((room for room in session.rooms if room.channel == channel), None)
+
+    def _not_published(self, session: Session, id: bytes) -> None:
+        if session.state is State.OPEN:
+            self._notify(
+                session,
+                notices.error(
+                    "unavailable",
+                    "The message reached this pod's clients only: Redis is away",
+                    id.decode(),
+                ),
+            )
+
+    # -- commands --------------------------------------------------------------------------
+
+    def _command(self, session: Session, message: ClientMessage) -> None:
+        command = parse_command(message)
+        id = message.id or None
+        if command.action == "ping":
+            self._notify(session, notices.reply("pong", id))
+        elif command.action == "join":
+            self._join(session, _room_name(command.room, message), id)
+        elif command.action == "leave":
+            self._leave(session, _room_name(command.room, message), id)
+        else:
+            raise BadMessage(
+                "unknown_action",
+                f"There is no action {command.action!r}; there are {', '.join(COMMANDS)}",
+                id,
+            )
+
+    def _join(self, session: Session, name: str, id: str | None) -> None:
+        joined = len({room.name for room in session.rooms})  # presence is no second room
+        if self._joined_room(session, name) is None:
+            if joined >= self._config.rooms_per_session:
+                raise BadMessage(
+                    "too_many_rooms",
+                    f"You are in {joined} rooms, and {self._config.rooms_per_session} are allowed",
+                    id,
+                )
+            self._enter(session, name)
+        confirmed = self.subscriber.subscribe(room_channel(name))
+        reply = partial(self._notify, session, notices.reply(notices.JOINED, id, room=name))
+        if confirmed is None or not self.subscriber.link.is_up:
+            reply()
+        else:
+            confirmed.add_done_callback(lambda future: future.cancelled() or reply())
+
+    def _leave(self, session: Session, name: str, id: str | None) -> None:
+        room = self._joined_room(session, name)
+        if room is None:
+            raise BadMessage("not_in_room", f"You are not in room {name!r}", id)
+        leaving = [other for other in session.rooms if other.name == name]  # and its presence
+        self._gone([other for other in leaving if self.hub.leave(session, other)])
+        self._announce(session, room, notices.LEFT)
+        self._notify(session, notices.reply(notices.LEFT, id, room=name))
+
+    # -- rooms -----------------------------------------------------------------------------
+
+    def _enter(self, session: Session, name: str) -> Room:
+        channel = room_channel(name)
+        room = self._room(channel, name)
+        self.hub.join(session, room)
+        if session.room is not None and session.room.name == name:
+            session.room = room  # it may have been gone in between
+        self._announce(session, room, notices.JOINED)
+        if session.presence:
+            self.hub.join(session, self._room(presence_channel(name), name))
+        return room
+
+    def _room(self, channel: bytes, name: str) -> Room:
+        room = self.hub.rooms.get(channel)
+        if room is None:
+            room = Room(channel, name, json_text(name))
+            self.subscriber.subscribe(channel)
+            if channel.startswith(ROOM_CHANNEL_PREFIX):
+                self.room_sample.add(channel)
+        return room
+
+    def _gone(self, rooms: Iterable[Room]) -> None:
+        for room in rooms:
+            self.subscriber.unsubscribe_later(room.channel)
+            if room.channel.startswith(ROOM_CHANNEL_PREFIX):
+                self.room_sample.discard(room.channel, self._room_channels())
+
+    def _room_channels(self) -> Iterator[bytes]:
+        return (channel for channel in self.hub.rooms if channel.startswith(ROOM_CHANNEL_PREFIX))
+
+    def _announce(self, session: Session, room: Room, event: str) -> None:
+        """Tell who asked for presence, on every pod, that a session joined or left a room."""
+        assert room.name is not None
+        channel = presence_channel(room.name)
+        if room.channel == channel:
+            return
+        body = build_message(
+            id=new_id(),
+            type=b"presence",
+            room=room.json_name,
+            sender=session.sender,
+            data=json_bytes(notices.presence(event)),
+            timestamp=self._timestamp.now(),
+        )
+        listeners = self.hub.rooms.get(channel)
+        if listeners is not None:
+            self.hub.deliver(listeners, body)
+        self.publisher.publish(channel, self._envelope_head + body[1:])
+
+    # -- what Redis says -------------------------------------------------------------------
+
+    def _envelope_received(self, channel: bytes, payload: bytes) -> None:
+        if payload.startswith(self._envelope_head):
+            self.echoes += 1
+            return
+        room = self.hub.rooms.get(channel)
+        if room is None:
+            return  # the last member has left, and the subscription has not been given up yet
+        try:
+            if len(payload) > self.limits.max_message_bytes + ENVELOPE_OVERHEAD_BYTES:
+                raise BadEnvelope(f"it has {len(payload)} bytes")
+            envelope = parse_envelope(payload)
+        except BadEnvelope as reason:
+            self.dropped["bad_envelope"] += 1
+            self._bad_envelope.log("Dropped what was published on %r: %s", channel, reason)
+            return
+        if envelope.pod_id == self.id:
+            self.echoes += 1
+            return
+        self.hub.deliver(
+            room,
+            build_message(
+                id=envelope.id.encode() or new_id(),
+                type=envelope.type.encode(),
+                room=room.json_name,
+                sender=json_text(envelope.sender),
+                data=envelope.data,
+                timestamp=envelope.timestamp.encode() or self._timestamp.now(),
+            ),
+        )
+
+    def _redis_up(self, outage_seconds: float) -> None:
+        self._degraded = False
+        for session in tuple(self._notified):
+            self._notify(session, notices.recovered(outage_seconds))
+            for name in dict.fromkeys((None, *(room.name for room in session.rooms))):
+                self._notify(session, notices.gap(name))
+
+    def _redis_down(self) -> None:
+        self._degraded = True
+        for session in tuple(self._notified):
+            self._notify(session, notices.degraded())
+
+    # -- what the server says --------------------------------------------------------------
+
+    def tell_drain(self, window_ms: int) -> None:
+        """Tell every session that opted in when to come back, evenly spread over the window."""
+        for index, session in enumerate(tuple(self._notified)):
+            self._notify(session, notices.drain(window_ms * index // len(self._notified or (1,))))
+
+    def _welcome(self, session: Session) -> notices.Notice:
+        return notices.welcome(
+            client_id=json_value(session.sender),
+            pod_id=self.id,
+            heartbeat_timeout=self._config.heartbeat_timeout,
+            max_bytes=self.limits.max_message_bytes,
+        )
+
+    def _notify(self, session: Session, notice: notices.Notice) -> None:
+        session.send_text(
+            build_message(
+                id=new_id(),
+                type=b"system",
+                room=NULL if session.room is None else session.room.json_name,
+                sender=SERVER_SENDER,
+                data=json_bytes(notice),
+                timestamp=self._timestamp.now(),
+            )
+        )
+
+
+def _channels(room: str | None, *, presence: bool) -> list[bytes]:
+    if room is None:
+        return []
+    return [room_channel(room), presence_channel(room)] if presence else [room_channel(room)]
+
+
+def _room_name(text: str | None, message: ClientMessage) -> str:
+    """A room name from a client's message, normalised. Raises BadMessage `bad_room`."""
+    name = None if text is None else normalise_room_name(text)
+    if name is None:
+        raise BadMessage("bad_room", f"Not a room name: {ROOM_NAME_RULE}", message.id or None)
+    return name

@@ -1,0 +1,110 @@
+"""Writes what this pod has to tell about itself to Redis, once per interval."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from heapq import nlargest
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from .names import ROOM_CHANNEL_PREFIX
+from .pod import Pod
+from .stats import REPORTED_ROOMS, Report, StatsStore, summarise
+
+
+def build_report(pod: Pod, *, worker: str) -> Report:
+    """Everything a pod tells of itself, as plain JSON values."""
+    subscriber, publisher = pod.subscriber, pod.publisher
+    rooms = (
+        room for room in pod.hub.rooms.values() if room.channel.startswith(ROOM_CHANNEL_PREFIX)
+    )
+    largest = nlargest(REPORTED_ROOMS, rooms, key=lambda room: len(room.members))
+    dropped = {
+        **pod.dropped,
+        "publish_queue_full": publisher.dropped_full,
+        "publish_expired": publisher.dropped_expired,
+        "publish_unconfirmed": publisher.dropped_unconfirmed,
+        "publish_refused": publisher.refused,
+    }
+    return {
+        "pod_id": pod.id,
+        "worker": worker,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "uptime_seconds": round(time.monotonic() - pod.started_at, 1),
+        "draining": pod.draining,
+        "connections": len(pod.hub.everyone.members),
+        "rooms": pod.room_sample.size,
+        "messages_in": pod.messages_in,
+        "messages_out": pod.hub.deliveries,
+        "messages_published": publisher.published,
+        "messages_dropped": {reason: count for reason, count in dropped.items() if count},
+        "heartbeat_timeouts": pod.heartbeat.timeouts,
+        "redis": {
+            "subscriber": subscriber.link.state.value,
+            "publisher": publisher.link.state.value,
+            "subscribed": subscriber.is_up,
+            "channels": len(subscriber.confirmed),
+            "reconnects": subscriber.link.reconnects + publisher.link.reconnects,
+            "waiting_to_publish": publisher.queued,
+            "echoes_dropped": pod.echoes,
+        },
+        "largest_rooms": {room.name: len(room.members) for room in largest},
+        "room_sample": {
+            "level": pod.room_sample.level,
+            "hashes": sorted(pod.room_sample.hashes),
+        },
+    }
+
+
+class Reporter:
+    """Keeps a pod's report on Redis fresh, and answers stats requests."""
+
+    def __init__(
+        self, store: StatsStore, *, report: Callable[[], Report], interval: float, rooms: int
+    ) -> None:
+        self._store = store
+        self._report = report
+        self._interval = interval
+        self._rooms = rooms
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to report."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="stats-reporter")
+
+    async def close(self, timeout: float) -> None:
+        """Report no more, and take this pod's report off Redis within `timeout` seconds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        with suppress(RedisError, OSError, TimeoutError):  # it expires
+            async with asyncio.timeout(timeout):
+                await self._store.remove(self._report()["pod_id"])
+        await self._store.close()
+
+    async def answer(self) -> dict[str, Any]:
+        """The stats of the whole cluster; of this pod alone, and not `complete`, without Redis."""
+        own = self._report()
+        try:
+            await self._store.write(own)
+            reports = await self._store.read()
+            complete = True
+        except (RedisError, OSError):
+            reports = [own]
+            complete = False
+        return summarise(
+            reports, answered_by=own["pod_id"], complete=complete, largest_rooms=self._rooms
+        )
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):  # the links log that, and the next one is the retry
+                await self._store.write(self._report())
+            await asyncio.sleep(self._interval)

@@ -1,0 +1,305 @@
+"""One connected client: the bytes in and out of its upgraded socket.
+
+May live here: the life of one WebSocket (open, closing, closed), its send queue, answers to
+control frames. Must not know JSON, rooms beyond holding them, Redis or Sanic; what a message
+means is its owner's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from .errors import CloseConnection
+from .websocket import (
+    CLOSE,
+    PING,
+    TEXT,
+    CloseCode,
+    FrameParser,
+    close_frame,
+    parse_close,
+    pong_frame,
+    text_frame,
+)
+
+if TYPE_CHECKING:
+    from .hub import Room
+
+
+class State(Enum):
+    OPEN = "open"
+    CLOSING = "closing"  # our close frame is on its way; the client's is awaited
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """The bounds every session of a pod keeps; see `Config` for their meaning."""
+
+    max_message_bytes: int
+    send_queue_messages: int
+    send_queue_bytes: int
+
+
+class SessionOwner(Protocol):
+    """What a session needs of the pod it belongs to. All calls are synchronous and do not raise."""
+
+    limits: SessionLimits
+
+    def message_received(self, session: Session, payload: bytes) -> None:
+        """A whole text message with valid UTF-8 arrived."""
+
+    def session_closing(self, session: Session) -> None:
+        """The session stops receiving messages, for whichever reason; called exactly once."""
+
+    def session_closed(self, session: Session) -> None:
+        """The socket is gone; called exactly once, after `session_closing`."""
+
+    def send_queue_overflowed(self, session: Session, messages: int) -> None:
+        """A slow consumer is about to be closed with 1013, and `messages` of its queue are lost."""
+
+
+class Session(asyncio.Protocol):
+    """A client after its upgrade, as the asyncio protocol of its socket.
+
+    No task and no timer: it acts when the loop calls it. While the kernel takes what is sent,
+    `writable` is true and `write` hands bytes straight to the transport; once it does not,
+    frames wait in the send queue, which is bounded in messages and bytes.
+    """
+
+    __slots__ = (
+        "_in_flight",
+        "_parser",
+        "_queue",
+        "_queued_bytes",
+        "_queued_messages",
+        "_transport",
+        "echo",
+        "heartbeat_slot",
+        "owner",
+        "presence",
+        "quiet_looks",
+        "room",
+        "rooms",
+        "sender",
+        "state",
+        "system_events",
+        "writable",
+        "write",
+    )
+
+    def __init__(
+        self,
+        owner: SessionOwner,
+        *,
+        sender: bytes,
+        echo: bool = True,
+        system_events: bool = False,
+        presence: bool = False,
+    ) -> None:
+        self.owner = owner
+        self.sender = sender
+        """The client ID as JSON, ready for a message's `from`."""
+        self.echo = echo
+        """Whether it receives its own messages."""
+        self.system_events = system_events
+        """Whether it asked for the server's notices."""
+        self.presence = presence
+        """Whether it asked for joins and leaves of its rooms."""
+        self.room: Room | None = None
+        """The room it connected to, where messages without a room go; None: global."""
+        self.rooms: tuple[Room, ...] = ()
+        """Every room it is in, the hub's global one excepted; only the hub changes it."""
+        self.quiet_looks = 0
+        """How often the heartbeat has looked since the last sign of life."""
+        self.heartbeat_slot = 0
+        self.state = State.OPEN
+        self.writable = False
+        self._parser = FrameParser(owner.limits.max_message_bytes)
+        self._queue: list[bytes] | None = None
+        self._queued_messages = 0
+        self._queued_bytes = 0
+        self._in_flight = 0  # messages of the queue that the transport holds by now
+
+    # -- the socket ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a socket; the answer to the handshake may be written from now on."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport: asyncio.Transport | None = transport
+        # Any byte the kernel does not take at once counts as waiting.
+        transport.set_write_buffer_limits(high=0)
+        self.write: Callable[[bytes], None] = transport.write
+        self.writable = True
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if self.state is State.OPEN:
+            self.quiet_looks = 0
+        for opcode, payload in parser.receive(data):
+            if opcode == TEXT:
+                if self.state is State.OPEN:
+                    self.owner.message_received(self, payload)
+            elif opcode == PING:
+                if self.state is State.OPEN:
+                    self.send(pong_frame(payload))
+            elif opcode == CLOSE:
+                self._close_received(payload)
+        if parser.failure is not None and self.state is not State.CLOSED:
+            self._violated(parser.failure)
+
+    def eof_received(self) -> None:
+        """Half a connection is none: the transport closes itself when this returns."""
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._in_flight = 0
+        queue = self._queue
+        if queue is None:
+            return
+        frames = queue[0] if len(queue) == 1 else b"".join(queue)
+        messages = self._queued_messages
+        self._forget_queue()
+        self.write(frames)
+        if not self.writable:
+            self._in_flight = messages
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_receiving()
+        self.state = State.CLOSED
+        self.writable = False
+        self._transport = None
+        self._forget_queue()
+        self.write = _write_nowhere  # drops the reference to the transport
+        self.owner.session_closed(self)
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def send(self, frames: bytes, messages: int = 1) -> None:
+        """Send whole frames that hold `messages` messages, now or when the kernel takes them.
+
+        Never blocks. A full send queue closes the session with 1013. On a session that is not
+        open nothing happens: after a close frame nothing may follow (RFC 6455 section 5.5.1).
+        """
+        if self.state is not State.OPEN:
+            return
+        if self.writable:
+            self.write(frames)
+        elif not self.enqueue(frames, messages):
+            self.overflow(messages)
+
+    def send_text(self, message: bytes) -> None:
+        """Send one message as a text frame; see `send`."""
+        self.send(text_frame(message))
+
+    def enqueue(self, frames: bytes, messages: int) -> bool:
+        """Put frames into the send queue; False, and nothing changed, if they do not fit.
+
+        For who sends to many at once: call `write` while `writable`, this otherwise, and
+        `overflow` afterwards on those that gave False.
+        """
+        assert self._transport is not None
+        limits = self.owner.limits
+        queued_messages = self._queued_messages + messages
+        queued_bytes = self._queued_bytes + len(frames)
+        waiting_bytes = queued_bytes + self._transport.get_write_buffer_size()
+        if (
+            queued_messages + self._in_flight > limits.send_queue_messages
+            or waiting_bytes > limits.send_queue_bytes
+        ):
+            return False
+        if self._queue is None:
+            self._queue = []
+        self._queue.append(frames)
+        self._queued_messages = queued_messages
+        self._queued_bytes = queued_bytes
+        return True
+
+    def overflow(self, messages: int) -> None:
+        """Close a slow consumer: its queue and the `messages` that did not fit are lost."""
+        if self.state is not State.OPEN:
+            return
+        self.owner.send_queue_overflowed(self, self._queued_messages + messages)
+        self._forget_queue()
+        self.close(CloseCode.TRY_AGAIN_LATER, "slow consumer: the send queue is full")
+
+    @property
+    def queued_messages(self) -> int:
+        """Messages that wait in the send queue."""
+        return self._queued_messages + self._in_flight
+
+    @property
+    def has_unsent_bytes(self) -> bool:
+        """Whether something still waits for the kernel to take it."""
+        return self._transport is not None and (
+            self._queue is not None or self._transport.get_write_buffer_size() > 0
+        )
+
+    # -- closing ---------------------------------------------------------------------------
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Begin an orderly close: what is queued, then a close frame; the client's is awaited.
+
+        The socket goes when the client answers, or when the heartbeat or the drain aborts it.
+        Does nothing on a session that is closing or closed.
+        """
+        if self.state is not State.OPEN:
+            return
+        self._stop_receiving()
+        self._write_last(close_frame(code, reason))
+
+    def abort(self) -> None:
+        """Drop the socket at once, with all that waits; `connection_lost` follows."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _close_received(self, payload: bytes) -> None:
+        if self.state is State.OPEN:
+            code, _ = parse_close(payload)
+            self._stop_receiving()
+            self._forget_queue()  # who has sent a close frame reads no more messages
+            self._write_last(close_frame(code))
+        self._close_transport()
+
+    def _violated(self, violation: CloseConnection) -> None:
+        if self.state is State.OPEN:
+            self._stop_receiving()
+            self._write_last(close_frame(violation.code, violation.reason))
+            # The rest of a broken stream is not worth waiting for, but closing while bytes
+            # arrive resets the connection and may take the close frame with it.
+            if self._transport is not None and self._transport.can_write_eof():
+                self._transport.write_eof()
+        else:
+            self._close_transport()
+
+    def _write_last(self, frame: bytes) -> None:
+        if self.writable or self._queue is None:
+            self.write(frame)
+        else:
+            self._queue.append(frame)
+
+    def _stop_receiving(self) -> None:
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+            self.quiet_looks = 0
+            self.owner.session_closing(self)
+
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _forget_queue(self) -> None:
+        self._queue = None
+        self._queued_messages = 0
+        self._queued_bytes = 0
+
+
+def _write_nowhere(data: bytes) -> None:
+    """What a closed session writes to."""

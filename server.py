@@ -1,0 +1,23 @@
+"""What `sanic server.py`, `sanic server:app` and `python server.py` run.
+
+`python server.py [options]` takes the same options as the sanic command, and becomes it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from sanic_chat import ConfigError, create_app
+
+if __name__ == "__main__":
+    here = str(Path(__file__).resolve().parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    os.execv(sys.executable, [sys.executable, "-m", "sanic", "server:app", *sys.argv[1:]])
+
+try:
+    app = create_app()
+except ConfigError as error:
+    sys.exit(f"sanic_chat does not start: {error}")
+
+# The sanic command reads `server.py` as the attribute `py` of the module `server`.
+py = app

@@ -1,0 +1,66 @@
+"""Fixtures: Redis servers and chat servers that end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .harness import RedisProcess, ServerProcess
+
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisProcess]:
+    """One Redis for all tests that do not harm it; servers are told apart by their rooms."""
+    redis = RedisProcess()
+    try:
+        redis.start()
+        yield redis
+    finally:
+        redis.close()
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisProcess]:
+    """A Redis of the test's own, to do harm to."""
+    process = RedisProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """Start servers with the real command; each must stop well, unless the test has ended it.
+
+    `start_server(*options, workers=1, wait=True, command=(), **environment)`
+    """
+    servers: list[ServerProcess] = []
+
+    def start(
+        *arguments: str,
+        workers: int = 1,
+        wait: bool = True,
+        command: tuple[str, ...] = (),
+        **environment: str,
+    ) -> ServerProcess:
+        if "--single-process" not in arguments:
+            arguments = ("--workers", str(workers), *arguments)
+        server = ServerProcess(*arguments, environment=environment, command=command)
+        servers.append(server)
+        if wait:
+            server.wait_ready(workers)
+        return server
+
+    try:
+        yield start
+        for server in servers:
+            if server.process.poll() is None:
+                server.stop()
+    finally:
+        for server in servers:
+            server.close()
