@@ -6,16 +6,14 @@ The only module below `server.py` that sees both Sanic's life cycle and the pod'
                    main_process_ready   supervisor
                    main_process_stop    embedded Redis ends
     each worker    before_server_start  pod and reporter
-                   after_server_start   stop signals
+                   after_server_start   stop signals, watch over the main process
                    before_server_stop   drain, then the links to Redis
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
-import signal
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +26,7 @@ from .broker.embedded import EmbeddedRedis
 from .config import Config
 from .drain import drain_sessions
 from .logs import keep_tokens_out_of_logs, logger
+from .orphans import OrphanWatch, remember_state_server
 from .pod import Pod
 from .reporter import Reporter, build_report
 from .signals import hold_stop_signals, stop_once_on_signal
@@ -89,6 +88,7 @@ def create_app(*, config: Config | None = None) -> ChatServer:
     app.after_server_start(_take_signals)
     app.before_server_stop(_drain, priority=DRAIN_PRIORITY)
     app.after_server_stop(_stop_embedded_redis)
+    app.after_server_stop(_end_as_orphan)
     return app
 
 
@@ -111,6 +111,7 @@ async def _start_embedded_redis(app: ChatServer) -> None:
 
 
 async def _supervise(app: ChatServer) -> None:
+    remember_state_server(app.manager)
     Supervisor(app.manager, restart_limit=app.ctx.config.restart_limit).start()
 
 
@@ -150,16 +151,13 @@ async def _take_signals(app: ChatServer) -> None:
         return
     loop = asyncio.get_running_loop()
     stop_once_on_signal(loop, lambda: app.stop(terminate=False))
-    main_process = multiprocessing.parent_process()
-    if main_process is not None:
-        # Readable once the main process is gone: without it nobody would ever stop this one.
-        loop.add_reader(main_process.sentinel, _orphaned, loop, main_process.sentinel)
+    app.ctx.orphan_watch = OrphanWatch(loop)
 
 
-def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
-    loop.remove_reader(sentinel)
-    logger.error("The main process is gone: stopping")
-    os.kill(os.getpid(), signal.SIGTERM)
+async def _end_as_orphan(app: ChatServer) -> None:
+    orphan_watch: OrphanWatch | None = getattr(app.ctx, "orphan_watch", None)
+    if orphan_watch is not None:
+        orphan_watch.end_state_server()
 
 
 async def _drain(app: ChatServer) -> None:
