@@ -1,0 +1,45 @@
+"""The peer: a chat as Sanic's and redis-py's own documentation would have one write it.
+
+`@app.websocket`, one `ws.send` per member, one redis-py PUBLISH per message, one redis-py pub/sub
+reader. No validation, limits or stats. Serves the same paths as sanic_chat, so the same load runs
+against both.
+"""
+
+import os
+from collections import defaultdict
+
+import redis.asyncio
+from sanic import Request, Sanic, Websocket
+
+app = Sanic("stock_sanic")
+rooms: defaultdict[str, set[Websocket]] = defaultdict(set)
+
+
+@app.before_server_start
+async def connect_redis(app: Sanic) -> None:
+    # With the default pool of 100 connections clients are dropped under load.
+    app.ctx.redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], max_connections=10_000)
+    app.ctx.pubsub = app.ctx.redis.pubsub()
+    await app.ctx.pubsub.psubscribe("realtime:room:*")
+    app.add_task(deliver(app), name="deliver")
+
+
+async def deliver(app: Sanic) -> None:
+    """Send what Redis brings to every member of its room."""
+    async for message in app.ctx.pubsub.listen():
+        if message["type"] != "pmessage":
+            continue
+        room = message["channel"].decode().removeprefix("realtime:room:")
+        text = message["data"].decode()
+        for member in tuple(rooms[room]):
+            await member.send(text)
+
+
+@app.websocket("/api/chat-api/ws/<room>")
+async def chat(request: Request, ws: Websocket, room: str) -> None:
+    rooms[room].add(ws)
+    try:
+        async for text in ws:
+            await request.app.ctx.redis.publish(f"realtime:room:{room}", text)
+    finally:
+        rooms[room].discard(ws)
