@@ -147,11 +147,11 @@ async def _start_pod(app: ChatServer) -> None:
 
 
 async def _take_signals(app: ChatServer) -> None:
-    if Sanic.test_mode:
-        return
-    loop = asyncio.get_running_loop()
-    stop_once_on_signal(loop, lambda: app.stop(terminate=False))
-    app.ctx.orphan_watch = OrphanWatch(loop)
+    if not Sanic.test_mode:
+        loop = asyncio.get_running_loop()
+        stop_once_on_signal(loop, lambda: app.stop(terminate=False))
+        app.ctx.orphan_watch = OrphanWatch(loop)
+    logger.info("Pod %s is ready [%d]", app.ctx.pod.id, os.getpid())
 
 
 async def _end_as_orphan(app: ChatServer) -> None:

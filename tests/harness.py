@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
 import os
 import re
@@ -13,16 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
+import pytest
+import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 from sanic_chat.broker.embedded import find_server_program
+from sanic_chat.session import Session, SessionLimits
+from sanic_chat.websocket import apply_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0
@@ -143,6 +149,8 @@ class ServerProcess:
             for name, value in os.environ.items()
             if not name.startswith(("CHAT_", "AUTH_", "REDIS_", "POD_", "SANIC_"))
         }
+        if os.environ.get("SANIC_CHAT_TEST_LOOP") == "asyncio":
+            inherited["SANIC_USE_UVLOOP"] = "false"
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port), *arguments],
             cwd=cwd,
@@ -177,7 +185,9 @@ class ServerProcess:
     @property
     def worker_pids(self) -> list[int]:
         """PIDs of the workers that have become ready, living or not, oldest first."""
-        return [int(pid) for pid in re.findall(r"Worker ready \[(\d+)\]", self.log)]
+        # The one line is sanic_chat's, the other that of Sanic for any application.
+        ready = re.findall(r"(?:Pod \S+ is ready|Worker ready) \[(\d+)\]", self.log)
+        return list(dict.fromkeys(map(int, ready)))
 
     def wait_ready(self, workers: int = 1) -> None:
         """Wait until that many workers have become ready in all."""
@@ -314,3 +324,211 @@ async def close_code(client: ClientConnection, timeout: float = DEADLINE) -> int
             pass
         await client.wait_closed()
     return client.close_code
+
+
+# -- sessions without a server ---------------------------------------------------------------
+
+
+def client_frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:
+    """A frame as a client sends it; `first` is its first byte: FIN, RSV and opcode."""
+    length = len(payload)
+    mask_bit = 0x80 if masked else 0
+    if length < 126:
+        header = bytes((first, mask_bit | length))
+    elif length < 0x10000:
+        header = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
+    if not masked:
+        return header + payload
+    mask = b"\x37\xfa\x21\x3d"
+    return header + mask + apply_mask(payload, mask)
+
+
+def take_server_frame(stream: bytearray) -> tuple[int, bytes] | None:
+    """Take the first frame off what a server sent, as opcode and payload; None if none is whole."""
+    if len(stream) < 2:
+        return None
+    assert stream[0] & 0xF0 == 0x80, f"not a whole frame without RSV bits: {stream[0]:#x}"
+    start, length = 2, stream[1]
+    if length > 125:
+        assert length < 128, "the server's frame is masked"
+        start = 4 if length == 126 else 10
+        length = int.from_bytes(stream[2:start], "big")
+    if len(stream) < start + length:
+        return None
+    frame = stream[0] & 0xF, bytes(stream[start : start + length])
+    del stream[: start + length]
+    return frame
+
+
+def server_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """All frames of what a server sent; it must end at the end of a frame."""
+    stream = bytearray(data)
+    frames = []
+    while (frame := take_server_frame(stream)) is not None:
+        frames.append(frame)
+    assert not stream, f"{len(stream)} bytes behind the last whole frame"
+    return frames
+
+
+class RecordingOwner:
+    """The owner of sessions, which notes what they tell it."""
+
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int = 65536,
+        send_queue_messages: int = 256,
+        send_queue_bytes: int = 2**20,
+    ) -> None:
+        self.limits = SessionLimits(max_message_bytes, send_queue_messages, send_queue_bytes)
+        self.received: list[bytes] = []
+        self.ends: list[tuple[str, Session]] = []
+        self.lost = 0
+
+    def message_received(self, session: Session, payload: bytes) -> None:
+        self.received.append(payload)
+
+    def session_closing(self, session: Session) -> None:
+        self.ends.append(("closing", session))
+
+    def session_closed(self, session: Session) -> None:
+        self.ends.append(("closed", session))
+
+    def send_queue_overflowed(self, session: Session, messages: int) -> None:
+        self.lost += messages
+
+
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on asyncio's loop and on uvloop; an error in a callback fails it."""
+
+    @functools.wraps(test)
+    def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
+        problems: list[dict[str, Any]] = []
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.get_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+            runner.run(test(**arguments))
+        assert problems == []
+
+    signature = inspect.signature(test)
+    new_loop = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[new_loop, *signature.parameters.values()]
+    )
+    loops = (asyncio.new_event_loop, uvloop.new_event_loop)
+    return pytest.mark.parametrize("new_loop", loops, ids=("asyncio", "uvloop"))(run)
+
+
+@contextmanager
+def running_server(
+    *arguments: str, workers: int = 1, **environment: str
+) -> Iterator[ServerProcess]:
+    """A server for a fixture that several tests share; it must stop well at the end."""
+    server = ServerProcess("--workers", str(workers), *arguments, environment=environment)
+    try:
+        server.wait_ready(workers)
+        yield server
+        server.stop()
+    finally:
+        server.close()
+
+
+async def receive_until(client: ClientConnection, data: Any) -> list[dict[str, Any]]:
+    """The messages that come before the one with that `data`, which is taken too."""
+    messages = []
+    async with asyncio.timeout(DEADLINE):
+        while (message := await receive(client))["data"] != data:
+            messages.append(message)
+    return messages
+
+
+def client_frame(
+    opcode: int, payload: bytes = b"", *, final: bool = True, rsv: int = 0, masked: bool = True
+) -> bytes:
+    """A frame as a client sends it; the mask is zero, so the payload stays readable."""
+    first = (0x80 if final else 0) | rsv << 4 | opcode
+    mask_bit, mask = (0x80, bytes(4)) if masked else (0, b"")
+    length = len(payload)
+    if length < 126:
+        header = bytes((first, mask_bit | length))
+    elif length < 0x10000:
+        header = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
+    return header + mask + payload
+
+
+class RawClient:
+    """A TCP client that sends what it is told, and reads HTTP answers and WebSocket frames."""
+
+    HANDSHAKE: ClassVar[dict[str, str]] = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._port = server.port
+
+    async def __aenter__(self) -> RawClient:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.transport.abort()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+
+    async def request(
+        self,
+        path: str = "/api/chat-api/ws",
+        *,
+        version: str = "HTTP/1.1",
+        behind: bytes = b"",
+        **changes: str | None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a handshake; returns status, headers (lower case) and body of the answer.
+
+        `changes` are headers with `_` for `-`; None leaves one out. `behind` follows in the same
+        packet.
+        """
+        headers: dict[str, str | None] = dict(self.HANDSHAKE)
+        headers.update({name.replace("_", "-"): value for name, value in changes.items()})
+        lines = [f"GET {path} {version}"]
+        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+        self.send("\r\n".join([*lines, "", ""]).encode() + behind)
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The next HTTP answer."""
+        async with asyncio.timeout(DEADLINE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {
+                name.lower(): value for name, _, value in (h.partition(": ") for h in head[1:-2])
+            }
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(head[0].split()[1]), headers, body
+
+    async def frame(self, timeout: float = DEADLINE) -> tuple[int, bytes]:
+        """Opcode and payload of the next frame; raises IncompleteReadError at the end."""
+        async with asyncio.timeout(timeout):
+            first, length = await self.reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
+            return first & 0xF, await self.reader.readexactly(length)
+
+    async def close_code(self) -> int | None:
+        """Read frames until a close frame and return its code; None if there was no frame."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                opcode, payload = await self.frame()
+                if opcode == 8:
+                    return int.from_bytes(payload[:2])
+        return None
