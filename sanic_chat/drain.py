@@ -34,7 +34,7 @@ async def drain_sessions(pod: Pod, *, timeout: float) -> None:
     pod.draining = True
     sessions = list(pod.hub.everyone.members)
     window = min(timeout * CLOSING_SHARE, len(sessions) / CLOSES_PER_SECOND)
-    pod.tell_drain(round(window * 1000))
+    pod.notifier.drain(round(window * 1000))
     batch = max(1, round(len(sessions) * PAUSE_SECONDS / window)) if window else 1
     for start in range(0, len(sessions), batch):
         pod.hub.flush()

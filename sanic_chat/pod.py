@@ -27,7 +27,6 @@ from .hub import Hub, Room
 from .logs import RateLimitedWarning, logger
 from .message import (
     NULL,
-    SERVER_SENDER,
     ClientMessage,
     build_message,
     envelope_head,
@@ -47,6 +46,7 @@ from .names import (
     presence_channel,
     room_channel,
 )
+from .notifier import Notifier
 from .session import Session, SessionLimits, State
 from .timestamp import TimestampText
 
@@ -90,8 +90,7 @@ class Pod:
         self._timestamp = TimestampText()
         self._envelope_head = envelope_head(self.id)
         self._bad_envelope = RateLimitedWarning()
-        self._notified: set[Session] = set()
-        self._degraded = True
+        self.notifier = Notifier(self._timestamp)
         self.room_sample = DistinctSample()
 
         loop = asyncio.get_running_loop()
@@ -105,8 +104,8 @@ class Pod:
             unsubscribe_delay=config.unsubscribe_delay,
             is_needed=self.hub.rooms.__contains__,
             on_message=self._envelope_received,
-            on_up=self._redis_up,
-            on_down=self._redis_down,
+            on_up=self.notifier.redis_is_back,
+            on_down=self.notifier.redis_is_away,
         )
         self.publisher = Publisher(
             self.endpoint,
@@ -174,30 +173,38 @@ class Pod:
         if room is not None:
             session.room = self._enter(session, room)
         if session.system_events:
-            self._notified.add(session)
-            self._notify(session, self._welcome(session))
-            if self._degraded:
-                self._notify(session, notices.degraded())
+            self.notifier.add(session)
+            self.notifier.tell(session, self._welcome(session))
+            if self.notifier.degraded:
+                self.notifier.tell(session, notices.degraded())
             elif not confirmed and room is not None:
                 self._tell_when_confirmed(session, room)
+
+    def _welcome(self, session: Session) -> notices.Notice:
+        return notices.welcome(
+            client_id=json_value(session.sender),
+            pod_id=self.id,
+            heartbeat_timeout=self._config.heartbeat_timeout,
+            max_bytes=self.limits.max_message_bytes,
+        )
 
     def _tell_when_confirmed(self, session: Session, room: str) -> None:
         confirmation = self.subscriber.subscribe(room_channel(room))
         if confirmation is None:
             return
         since = time.monotonic()
-        self._notify(session, notices.degraded())
+        self.notifier.tell(session, notices.degraded())
 
         def tell(future: asyncio.Future[None]) -> None:
             if not future.cancelled():
-                self._notify(session, notices.recovered(time.monotonic() - since))
-                self._notify(session, notices.gap(room))
+                self.notifier.tell(session, notices.recovered(time.monotonic() - since))
+                self.notifier.tell(session, notices.gap(room))
 
         confirmation.add_done_callback(tell)
 
     def session_closing(self, session: Session) -> None:
         rooms = session.rooms
-        self._notified.discard(session)
+        self.notifier.discard(session)
         self._gone(self.hub.remove(session))
         for room in rooms:
             self._announce(session, room, notices.LEFT)
@@ -222,7 +229,7 @@ class Pod:
                 self._publish(session, message)
         except BadMessage as refusal:
             self.dropped[refusal.code] += 1
-            self._notify(session, notices.error(refusal.code, refusal.message, refusal.id))
+            self.notifier.tell(session, notices.error(refusal.code, refusal.message, refusal.id))
 
     def _publish(self, session: Session, message: ClientMessage) -> None:
         room = self._target(session, message)
@@ -265,7 +272,7 @@ class Pod:
 
     def _not_published(self, session: Session, id: bytes) -> None:
         if session.state is State.OPEN:
-            self._notify(
+            self.notifier.tell(
                 session,
                 notices.error(
                     "unavailable",
@@ -280,7 +287,7 @@ class Pod:
         command = parse_command(message)
         id = message.id or None
         if command.action == "ping":
-            self._notify(session, notices.reply("pong", id))
+            self.notifier.tell(session, notices.reply("pong", id))
         elif command.action == "join":
             self._join(session, _room_name(command.room, message), id)
         elif command.action == "leave":
@@ -303,7 +310,7 @@ class Pod:
                 )
             self._enter(session, name)
         confirmed = self.subscriber.subscribe(room_channel(name))
-        reply = partial(self._notify, session, notices.reply(notices.JOINED, id, room=name))
+        reply = partial(self.notifier.tell, session, notices.reply(notices.JOINED, id, room=name))
         if confirmed is None or not self.subscriber.link.is_up:
             reply()
         else:
@@ -316,7 +323,7 @@ class Pod:
         leaving = [other for other in session.rooms if other.name == name]  # and its presence
         self._gone([other for other in leaving if self.hub.leave(session, other)])
         self._announce(session, room, notices.LEFT)
-        self._notify(session, notices.reply(notices.LEFT, id, room=name))
+        self.notifier.tell(session, notices.reply(notices.LEFT, id, room=name))
 
     # -- rooms -----------------------------------------------------------------------------
 
@@ -398,45 +405,6 @@ class Pod:
                 data=envelope.data,
                 timestamp=envelope.timestamp.encode() or self._timestamp.now(),
             ),
-        )
-
-    def _redis_up(self, outage_seconds: float) -> None:
-        self._degraded = False
-        for session in tuple(self._notified):
-            self._notify(session, notices.recovered(outage_seconds))
-            for name in dict.fromkeys((None, *(room.name for room in session.rooms))):
-                self._notify(session, notices.gap(name))
-
-    def _redis_down(self) -> None:
-        self._degraded = True
-        for session in tuple(self._notified):
-            self._notify(session, notices.degraded())
-
-    # -- what the server says --------------------------------------------------------------
-
-    def tell_drain(self, window_ms: int) -> None:
-        """Tell every session that opted in when to come back, evenly spread over the window."""
-        for index, session in enumerate(tuple(self._notified)):
-            self._notify(session, notices.drain(window_ms * index // len(self._notified or (1,))))
-
-    def _welcome(self, session: Session) -> notices.Notice:
-        return notices.welcome(
-            client_id=json_value(session.sender),
-            pod_id=self.id,
-            heartbeat_timeout=self._config.heartbeat_timeout,
-            max_bytes=self.limits.max_message_bytes,
-        )
-
-    def _notify(self, session: Session, notice: notices.Notice) -> None:
-        session.send_text(
-            build_message(
-                id=new_id(),
-                type=b"system",
-                room=NULL if session.room is None else session.room.json_name,
-                sender=SERVER_SENDER,
-                data=json_bytes(notice),
-                timestamp=self._timestamp.now(),
-            )
         )
 
 

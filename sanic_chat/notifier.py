@@ -1,0 +1,59 @@
+"""Speaks for the server to its sessions: answers to one, notices to all that asked for them."""
+
+from __future__ import annotations
+
+from . import notices
+from .message import NULL, SERVER_SENDER, build_message, json_bytes, new_id
+from .session import Session
+from .timestamp import TimestampText
+
+
+class Notifier:
+    """Sends system messages, and remembers who opted in to notices and whether Redis is away."""
+
+    def __init__(self, timestamp: TimestampText) -> None:
+        self.degraded = True
+        """Whether other pods cannot be reached for certain."""
+        self._timestamp = timestamp
+        self._listeners: set[Session] = set()
+
+    def add(self, session: Session) -> None:
+        """A session that opted in gets every notice from now on."""
+        self._listeners.add(session)
+
+    def discard(self, session: Session) -> None:
+        """A session gets no more notices."""
+        self._listeners.discard(session)
+
+    def tell(self, session: Session, notice: notices.Notice) -> None:
+        """Send one session a system message."""
+        session.send_text(
+            build_message(
+                id=new_id(),
+                type=b"system",
+                room=NULL if session.room is None else session.room.json_name,
+                sender=SERVER_SENDER,
+                data=json_bytes(notice),
+                timestamp=self._timestamp.now(),
+            )
+        )
+
+    def redis_is_away(self) -> None:
+        """Tell everybody who opted in that only this pod's clients are reached for certain."""
+        self.degraded = True
+        for session in tuple(self._listeners):
+            self.tell(session, notices.degraded())
+
+    def redis_is_back(self, outage_seconds: float) -> None:
+        """Tell them that the others are reached again, and where messages may be missing."""
+        self.degraded = False
+        for session in tuple(self._listeners):
+            self.tell(session, notices.recovered(outage_seconds))
+            for room in dict.fromkeys((None, *(room.name for room in session.rooms))):
+                self.tell(session, notices.gap(room))
+
+    def drain(self, window_ms: int) -> None:
+        """Tell them when to come back, evenly spread over the window."""
+        listeners = tuple(self._listeners)
+        for index, session in enumerate(listeners):
+            self.tell(session, notices.drain(window_ms * index // len(listeners)))
