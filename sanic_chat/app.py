@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +23,10 @@ from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
 from .auth import Authenticator
-from .broker.embedded import EmbeddedRedis
+from .broker.embedded import EmbeddedRedis, find_server_program
 from .config import Config
 from .drain import drain_sessions
+from .errors import ConfigError
 from .logs import keep_tokens_out_of_logs, logger
 from .orphans import OrphanWatch, remember_state_server
 from .pod import Pod
@@ -74,6 +76,8 @@ def create_app(*, config: Config | None = None) -> ChatServer:
         configure_logging=True,
     )
     app.ctx.authenticator = _authenticator(config)
+    if config.redis_url is None:
+        find_server_program()  # what is missing is said before anything starts
     keep_tokens_out_of_logs()
 
     app.blueprint(chat_blueprint("chat", url_prefix=config.api_prefix))
@@ -103,19 +107,22 @@ def _authenticator(config: Config) -> Authenticator | None:
 # -- main process --------------------------------------------------------------------------
 
 
-async def _start_embedded_redis(app: ChatServer) -> None:
+def _start_embedded_redis(app: ChatServer) -> None:
     if app.ctx.config.redis_url is None:
         app.ctx.embedded_redis = EmbeddedRedis()
-        app.ctx.embedded_redis.start()
+        try:
+            app.ctx.embedded_redis.start()
+        except ConfigError as error:
+            sys.exit(f"sanic_chat does not start: {error}")
         os.environ["REDIS_URL"] = app.ctx.embedded_redis.url  # the workers inherit it
 
 
-async def _supervise(app: ChatServer) -> None:
+def _supervise(app: ChatServer) -> None:
     remember_state_server(app.manager)
     Supervisor(app.manager, restart_limit=app.ctx.config.restart_limit).start()
 
 
-async def _stop_embedded_redis(app: ChatServer) -> None:
+def _stop_embedded_redis(app: ChatServer) -> None:
     embedded = getattr(app.ctx, "embedded_redis", None)
     if embedded is not None:
         embedded.stop()
@@ -128,7 +135,7 @@ async def _start_pod(app: ChatServer) -> None:
     config: Config = app.ctx.config
     redis_url = config.redis_url
     if redis_url is None:  # a single process: there was no main process to start it
-        await _start_embedded_redis(app)
+        _start_embedded_redis(app)
         redis_url = app.ctx.embedded_redis.url
     pod = Pod(config, redis_url=redis_url)
     worker = os.environ.get("SANIC_WORKER_NAME", "single-process")
@@ -154,7 +161,7 @@ async def _take_signals(app: ChatServer) -> None:
     logger.info("Pod %s is ready [%d]", app.ctx.pod.id, os.getpid())
 
 
-async def _end_as_orphan(app: ChatServer) -> None:
+def _end_as_orphan(app: ChatServer) -> None:
     orphan_watch: OrphanWatch | None = getattr(app.ctx, "orphan_watch", None)
     if orphan_watch is not None:
         orphan_watch.end_state_server()
@@ -166,6 +173,7 @@ async def _drain(app: ChatServer) -> None:
         return  # it never started
     logger.info("Pod %s: draining %d sessions", pod.id, pod.connected)
     await drain_sessions(pod, timeout=app.ctx.config.drain_timeout)
-    await close_http_connections(app.ctx.http_connections, timeout=HTTP_CLOSE_SECONDS)
     await app.ctx.reporter.close(REDIS_CLOSE_SECONDS)
     await pod.close(REDIS_CLOSE_SECONDS)
+    # Last, since the listening socket still accepts: Sanic closes it right after this.
+    await close_http_connections(app.ctx.http_connections, timeout=HTTP_CLOSE_SECONDS)

@@ -103,7 +103,8 @@ def take_over(request: Request, session: Session, accept: str, on_open: Callable
     on_open()
     if early:
         session.data_received(early)
-    transport.resume_reading()  # Sanic pauses it when much came early
+    if not (transport.is_closing() or transport.is_reading()):
+        transport.resume_reading()  # Sanic pauses it when much came early
 
 
 def _release(protocol: HttpProtocol) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,17 +19,17 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..logs import logger
 
-START_SECONDS = 10.0
+START_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
-# `read` returns when the pipe is closed, by us or by our death. There is nothing to save, and the
-# server may have inherited a mask that blocks gentler signals: SIGKILL.
+# `read` returns when the pipe is closed, by us or by our death. The guard leads a process group of
+# its own, so that one kill ends all of it; there is nothing to save, and SIGKILL is the signal that
+# no inherited mask can block. A server that crashes after it came up is started again.
 _GUARD = """
-"$@" </dev/null & server=$!
+(while "$@" </dev/null; [ -S redis.sock ]; do sleep 1; done; kill -KILL 0) &
 read _
-kill -KILL "$server" 2>/dev/null
-wait "$server" 2>/dev/null
 rm -rf -- "$SANIC_CHAT_REDIS_DIRECTORY"
+kill -KILL 0
 """
 
 
@@ -36,7 +37,7 @@ class EmbeddedRedis:
     """A Valkey or Redis server of our own.
 
     `start` raises ConfigError with a sentence if there is no server program or it does not come
-    up within 10 s.
+    up within 5 s.
     """
 
     def __init__(self) -> None:
@@ -85,8 +86,10 @@ class EmbeddedRedis:
         try:
             guard.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(guard.pid, 9)
+            os.killpg(guard.pid, signal.SIGKILL)
             guard.wait()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)  # if the server never came up
 
     def _options(self) -> list[str]:
         options = {
