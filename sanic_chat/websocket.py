@@ -13,6 +13,7 @@ import base64
 import binascii
 import codecs
 import hashlib
+import struct
 from enum import IntEnum
 from typing import Final
 
@@ -36,6 +37,10 @@ MAX_CONTROL_PAYLOAD = 125
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WHOLE_TEXT: Final = 0x80 | TEXT
 _MASKED: Final = 0x80
+
+_SHORT_HEADER = struct.Struct(">BB").pack
+_MEDIUM_HEADER = struct.Struct(">BBH").pack
+_LONG_HEADER = struct.Struct(">BBQ").pack
 
 
 class CloseCode(IntEnum):
@@ -241,9 +246,6 @@ def parse_close(payload: bytes) -> tuple[int | None, str]:
 
 def text_frame(payload: bytes) -> bytes:
     """A complete, unmasked text frame; `payload` must be UTF-8."""
-    length = len(payload)
-    if length < 126:
-        return b"\x81%c%b" % (length, payload)
     return _frame(TEXT, payload)
 
 
@@ -268,12 +270,10 @@ def close_frame(code: int | None, reason: str = "") -> bytes:
 def _frame(opcode: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < 126:
-        header = bytes((0x80 | opcode, length))
-    elif length < 0x10000:
-        header = bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big")
-    return header + payload
+        return _SHORT_HEADER(0x80 | opcode, length) + payload
+    if length < 0x10000:
+        return _MEDIUM_HEADER(0x80 | opcode, 126, length) + payload
+    return _LONG_HEADER(0x80 | opcode, 127, length) + payload
 
 
 def accept_key(key: str) -> str | None:

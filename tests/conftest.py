@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .harness import RedisProcess, ServerProcess
 
 StartServer = Callable[..., ServerProcess]
+
+# HYPOTHESIS_PROFILE=thorough looks for what the default, the same examples every time, misses.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough",
+    parent=settings.get_profile("default"),
+    derandomize=False,
+    print_blob=True,
+    max_examples=10_000,
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of 10 000 examples the time they need."""
+    if PROFILE == "thorough":
+        for item in items:
+            if item.get_closest_marker("hypothesis"):
+                item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")

@@ -15,20 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.utils import apply_mask
 
 from sanic_chat.broker.embedded import find_server_program
 from sanic_chat.session import Session, SessionLimits
-from sanic_chat.websocket import apply_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0
@@ -248,7 +248,7 @@ class ServerProcess:
     ) -> dict[str, ClientConnection]:
         """One client on each of that many pods, by pod ID."""
         clients: dict[str, ClientConnection] = {}
-        query["events"] = "system"
+        query["events"] = f"system,{query.get('events', '')}"
         for _ in range(200):
             client = await self.connect(room, **query)
             welcome = await receive(client)
@@ -418,117 +418,3 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     )
     loops = (asyncio.new_event_loop, uvloop.new_event_loop)
     return pytest.mark.parametrize("new_loop", loops, ids=("asyncio", "uvloop"))(run)
-
-
-@contextmanager
-def running_server(
-    *arguments: str, workers: int = 1, **environment: str
-) -> Iterator[ServerProcess]:
-    """A server for a fixture that several tests share; it must stop well at the end."""
-    server = ServerProcess("--workers", str(workers), *arguments, environment=environment)
-    try:
-        server.wait_ready(workers)
-        yield server
-        server.stop()
-    finally:
-        server.close()
-
-
-async def receive_until(client: ClientConnection, data: Any) -> list[dict[str, Any]]:
-    """The messages that come before the one with that `data`, which is taken too."""
-    messages = []
-    async with asyncio.timeout(DEADLINE):
-        while (message := await receive(client))["data"] != data:
-            messages.append(message)
-    return messages
-
-
-def client_frame(
-    opcode: int, payload: bytes = b"", *, final: bool = True, rsv: int = 0, masked: bool = True
-) -> bytes:
-    """A frame as a client sends it; the mask is zero, so the payload stays readable."""
-    first = (0x80 if final else 0) | rsv << 4 | opcode
-    mask_bit, mask = (0x80, bytes(4)) if masked else (0, b"")
-    length = len(payload)
-    if length < 126:
-        header = bytes((first, mask_bit | length))
-    elif length < 0x10000:
-        header = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
-    return header + mask + payload
-
-
-class RawClient:
-    """A TCP client that sends what it is told, and reads HTTP answers and WebSocket frames."""
-
-    HANDSHAKE: ClassVar[dict[str, str]] = {
-        "Host": "localhost",
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._port = server.port
-
-    async def __aenter__(self) -> RawClient:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.writer.transport.abort()
-        with suppress(ConnectionError):
-            await self.writer.wait_closed()
-
-    def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.writer.write(data)
-
-    async def request(
-        self,
-        path: str = "/api/chat-api/ws",
-        *,
-        version: str = "HTTP/1.1",
-        behind: bytes = b"",
-        **changes: str | None,
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send a handshake; returns status, headers (lower case) and body of the answer.
-
-        `changes` are headers with `_` for `-`; None leaves one out. `behind` follows in the same
-        packet.
-        """
-        headers: dict[str, str | None] = dict(self.HANDSHAKE)
-        headers.update({name.replace("_", "-"): value for name, value in changes.items()})
-        lines = [f"GET {path} {version}"]
-        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
-        self.send("\r\n".join([*lines, "", ""]).encode() + behind)
-        return await self.answer()
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """The next HTTP answer."""
-        async with asyncio.timeout(DEADLINE):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {
-                name.lower(): value for name, _, value in (h.partition(": ") for h in head[1:-2])
-            }
-            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
-        return int(head[0].split()[1]), headers, body
-
-    async def frame(self, timeout: float = DEADLINE) -> tuple[int, bytes]:
-        """Opcode and payload of the next frame; raises IncompleteReadError at the end."""
-        async with asyncio.timeout(timeout):
-            first, length = await self.reader.readexactly(2)
-            if length > 125:
-                length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
-            return first & 0xF, await self.reader.readexactly(length)
-
-    async def close_code(self) -> int | None:
-        """Read frames until a close frame and return its code; None if there was no frame."""
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                opcode, payload = await self.frame()
-                if opcode == 8:
-                    return int.from_bytes(payload[:2])
-        return None
