@@ -32,7 +32,7 @@ async def drain_sessions(pod: Pod, *, timeout: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     pod.draining = True
-    sessions = list(pod.hub.everyone.members)
+    sessions = pod.heartbeat.sessions()
     window = min(timeout * CLOSING_SHARE, len(sessions) / CLOSES_PER_SECOND)
     pod.notifier.drain(round(window * 1000))
     batch = max(1, round(len(sessions) * PAUSE_SECONDS / window)) if window else 1
@@ -41,7 +41,7 @@ async def drain_sessions(pod: Pod, *, timeout: float) -> None:
         _close(sessions[start : start + batch])
         await asyncio.sleep(min(PAUSE_SECONDS, max(0.0, deadline - loop.time())))
     pod.hub.flush()
-    _close(list(pod.hub.everyone.members))  # upgrades that were under way when it began
+    _close(pod.heartbeat.sessions())  # upgrades that were under way when it began
     await _wait_until_gone(pod, deadline)
     for session in pod.heartbeat.sessions():
         session.abort()

@@ -12,37 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .session import Session
+from .room import Member, Room
 from .websocket import text_frame
 
 CallSoon = Callable[[Callable[[], None]], Any]
-
-
-class Room:
-    """A channel's members on this pod, and the frames they are still to get in this loop turn."""
-
-    __slots__ = (
-        "channel",
-        "is_global",
-        "json_name",
-        "members",
-        "muted",
-        "name",
-        "pending",
-        "shared",
-    )
-
-    def __init__(self, channel: bytes, name: str | None, json_name: bytes) -> None:
-        self.channel = channel
-        self.name = name
-        self.json_name = json_name
-        self.is_global = name is None
-        self.members: set[Session] = set()
-        self.shared = 0
-        """How many members are in other rooms too."""
-        self.pending: list[bytes] = []
-        self.muted: dict[Session, list[int]] | None = None
-        """For each sender that wants no echo, which of the pending frames are its own."""
 
 
 class Hub:
@@ -65,11 +38,11 @@ class Hub:
         self._dirty_global = False
         self._flush_scheduled = False
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Member) -> None:
         """A session begins to receive global messages."""
         self.everyone.members.add(session)
 
-    def join(self, session: Session, room: Room) -> None:
+    def join(self, session: Member, room: Room) -> None:
         """A session begins to receive a room's messages; joining twice is joining once.
 
         `room` is in `rooms`, or becomes so with this first member.
@@ -86,7 +59,7 @@ class Hub:
         room.members.add(session)
         session.rooms += (room,)
 
-    def leave(self, session: Session, room: Room) -> bool:
+    def leave(self, session: Member, room: Room) -> bool:
         """A session stops receiving a room's messages. True if the room is empty and gone now."""
         if session not in room.members:
             return False
@@ -101,12 +74,12 @@ class Hub:
         self.rooms.pop(room.channel, None)
         return True
 
-    def remove(self, session: Session) -> list[Room]:
+    def remove(self, session: Member) -> list[Room]:
         """A session stops receiving anything; returns the rooms that are empty and gone now."""
         self.everyone.members.discard(session)
         return [room for room in session.rooms if self.leave(session, room)]
 
-    def deliver(self, room: Room, message: bytes, *, muted: Session | None = None) -> None:
+    def deliver(self, room: Room, message: bytes, *, muted: Member | None = None) -> None:
         """Send a message to all members of a room, except `muted`, in this loop turn."""
         if not room.pending:
             self._mark_dirty(room)
@@ -143,7 +116,7 @@ class Hub:
             return
         self._dirty = []
         self._dirty_shared = self._dirty_global = False
-        overflowed: list[tuple[Session, int]] = []
+        overflowed: list[tuple[Member, int]] = []
         for room in dirty:
             frames, room.pending = room.pending, []
             muted, room.muted = room.muted, None
@@ -168,8 +141,8 @@ class Hub:
         self,
         room: Room,
         frames: list[bytes],
-        muted: dict[Session, list[int]],
-        overflowed: list[tuple[Session, int]],
+        muted: dict[Member, list[int]],
+        overflowed: list[tuple[Member, int]],
     ) -> None:
         for session, own in muted.items():
             if session not in room.members or len(own) == len(frames):

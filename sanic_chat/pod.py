@@ -23,7 +23,7 @@ from .config import Config
 from .distinct import DistinctSample
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
-from .hub import Hub, Room
+from .hub import Hub
 from .logs import RateLimitedWarning, logger
 from .message import (
     NULL,
@@ -47,6 +47,7 @@ from .names import (
     room_channel,
 )
 from .notifier import Notifier
+from .room import Room
 from .session import Session, SessionLimits, State
 from .timestamp import TimestampText
 

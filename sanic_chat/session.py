@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from .errors import CloseConnection
+from .room import Room
 from .websocket import (
     CLOSE,
     PING,
@@ -25,9 +26,6 @@ from .websocket import (
     pong_frame,
     text_frame,
 )
-
-if TYPE_CHECKING:
-    from .hub import Room
 
 
 class State(Enum):

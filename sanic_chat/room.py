@@ -1,0 +1,47 @@
+"""A room on one pod: its members, and what they are still to get in this loop turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Member(Protocol):
+    """What a room and its hub need of a session."""
+
+    rooms: tuple[Room, ...]
+    writable: bool
+    write: Callable[[bytes], None]
+
+    def enqueue(self, frames: bytes, messages: int) -> bool:
+        """Put frames into the send queue; False if they do not fit."""
+
+    def overflow(self, messages: int) -> None:
+        """Close a slow consumer."""
+
+
+class Room:
+    """A channel's members on this pod, and the frames they are still to get in this loop turn."""
+
+    __slots__ = (
+        "channel",
+        "is_global",
+        "json_name",
+        "members",
+        "muted",
+        "name",
+        "pending",
+        "shared",
+    )
+
+    def __init__(self, channel: bytes, name: str | None, json_name: bytes) -> None:
+        self.channel = channel
+        self.name = name
+        self.json_name = json_name
+        self.is_global = name is None
+        self.members: set[Member] = set()
+        self.shared = 0
+        """How many members are in other rooms too."""
+        self.pending: list[bytes] = []
+        self.muted: dict[Member, list[int]] | None = None
+        """For each sender that wants no echo, which of the pending frames are its own."""
