@@ -51,7 +51,7 @@ class Authenticator:
     def _subject(self, token: str) -> str:
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
-            if algorithm not in self._keys:
+            if not isinstance(algorithm, str) or algorithm not in self._keys:
                 raise jwt.InvalidAlgorithmError
             claims = jwt.decode(
                 token,
@@ -70,11 +70,21 @@ class Authenticator:
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise _unauthorized("The token is not valid") from None
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SENDER_CHARACTERS:
+        if not _is_sender(subject):
             raise _unauthorized(
                 f"The token's sub must be text of 1 to {MAX_SENDER_CHARACTERS} characters"
             )
-        return subject
+        return str(subject)
+
+
+def _is_sender(subject: object) -> bool:
+    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SENDER_CHARACTERS:
+        return False
+    try:
+        subject.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape
+        return False
+    return True
 
 
 def _unauthorized(message: str, code: str = "unauthorized") -> UpgradeRefused:

@@ -40,27 +40,37 @@ class Hub:
 
     def add(self, session: Member) -> None:
         """A session begins to receive global messages."""
+        if self.everyone.pending:
+            self.flush()  # they came before it did
         self.everyone.members.add(session)
 
-    def join(self, session: Member, room: Room) -> None:
-        """A session begins to receive a room's messages; joining twice is joining once.
+    def join(self, session: Member, room: Room) -> bool:
+        """A session begins to receive a room's messages; True if it is a member now.
 
-        `room` is in `rooms`, or becomes so with this first member.
+        Joining twice is joining once. `room` is in `rooms`, or becomes so with this first member.
+        False if the session was closed as a slow consumer meanwhile, or was never added.
         """
         if session in room.members:
-            return
-        if session.rooms:
-            # The session may now get two rooms' frames: their common order starts here.
+            return True
+        if room.pending or session.rooms:
+            # What is pending came before it did; and if it may now get two rooms' frames, their
+            # common order starts here.
             self.flush()
+        if session not in self.everyone.members:
+            return False
+        if session.rooms:
             room.shared += 1
             if len(session.rooms) == 1:
                 session.rooms[0].shared += 1
         self.rooms[room.channel] = room
         room.members.add(session)
         session.rooms += (room,)
+        return True
 
     def leave(self, session: Member, room: Room) -> bool:
         """A session stops receiving a room's messages. True if the room is empty and gone now."""
+        if room.pending:
+            self.flush()  # they are still for it
         if session not in room.members:
             return False
         room.members.discard(session)
@@ -76,6 +86,8 @@ class Hub:
 
     def remove(self, session: Member) -> list[Room]:
         """A session stops receiving anything; returns the rooms that are empty and gone now."""
+        if self.everyone.pending:
+            self.flush()
         self.everyone.members.discard(session)
         return [room for room in session.rooms if self.leave(session, room)]
 
@@ -92,7 +104,8 @@ class Hub:
     def _mark_dirty(self, room: Room) -> None:
         # Frames are joined per room, which would reorder two rooms' frames for a session that is
         # in both. Where such a session can exist, what came first is written first.
-        if self._dirty and (
+        # Who overflows in a flush may cause more to be delivered, hence `while`.
+        while self._dirty and (
             room.is_global or self._dirty_global or (room.shared and self._dirty_shared)
         ):
             self.flush()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import time
+from urllib.parse import unquote
 
 logger = logging.getLogger("sanic.root")
 """The server's own log: Sanic's, so that it is formatted and switched with it."""
 
-_TOKEN = re.compile(r"((?:^|[?&])token=)[^&\s\"']*")
-_REDACTED = r"\1***"
+_PARAMETER = re.compile(r"([?&])([^=&\s]+)=([^&\s\"'#]*)")
 
 
 class RateLimitedWarning:
@@ -52,8 +52,15 @@ def _redact(value: object) -> object:
     if isinstance(value, (int, float, type(None))):
         return value
     text = str(value)
-    clean = _TOKEN.sub(_REDACTED, text)
+    clean = _PARAMETER.sub(_without_token, text)
     return value if clean == text else clean
+
+
+def _without_token(parameter: re.Match[str]) -> str:
+    separator, name, value = parameter.groups()
+    # A name may be percent-encoded, and is the same name then.
+    hidden = "***" if unquote(name).lower() == "token" else value
+    return f"{separator}{name}={hidden}"
 
 
 def keep_tokens_out_of_logs() -> None:

@@ -216,8 +216,8 @@ class Pod:
         if not self.connected:
             self.closed_sessions.set()
 
-    def send_queue_overflowed(self, session: Session, messages: int) -> None:
-        self.dropped["slow_consumer"] += messages
+    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
+        self.dropped[reason] += messages
 
     # -- what clients say ------------------------------------------------------------------
 
@@ -331,7 +331,10 @@ class Pod:
     def _enter(self, session: Session, name: str) -> Room:
         channel = room_channel(name)
         room = self._room(channel, name)
-        self.hub.join(session, room)
+        if not self.hub.join(session, room):
+            if channel not in self.hub.rooms:
+                self._gone([room])
+            return room
         if session.room is not None and session.room.name == name:
             session.room = room  # it may have been gone in between
         self._announce(session, room, notices.JOINED)

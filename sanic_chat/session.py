@@ -57,8 +57,8 @@ class SessionOwner(Protocol):
     def session_closed(self, session: Session) -> None:
         """The socket is gone; called exactly once, after `session_closing`."""
 
-    def send_queue_overflowed(self, session: Session, messages: int) -> None:
-        """A slow consumer is about to be closed with 1013, and `messages` of its queue are lost."""
+    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
+        """So many messages in the session's send queue will not be sent."""
 
 
 class Session(asyncio.Protocol):
@@ -136,6 +136,8 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         parser = self._parser
+        if parser.finished:
+            return  # closing at once, with bytes unread, would reset the connection
         if self.state is State.OPEN:
             self.quiet_looks = 0
         for opcode, payload in parser.receive(data):
@@ -170,12 +172,13 @@ class Session(asyncio.Protocol):
             self._in_flight = messages
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._drop_queue("connection_lost")
+        self.write = _write_nowhere  # drops the reference to the transport
+        self.writable = True  # what is pending for it goes nowhere too
         self._stop_receiving()
         self.state = State.CLOSED
         self.writable = False
         self._transport = None
-        self._forget_queue()
-        self.write = _write_nowhere  # drops the reference to the transport
         self.owner.session_closed(self)
 
     # -- sending ---------------------------------------------------------------------------
@@ -224,8 +227,8 @@ class Session(asyncio.Protocol):
         """Close a slow consumer: its queue and the `messages` that did not fit are lost."""
         if self.state is not State.OPEN:
             return
-        self.owner.send_queue_overflowed(self, self._queued_messages + messages)
-        self._forget_queue()
+        self.owner.messages_dropped(self, messages, "slow_consumer")
+        self._drop_queue("slow_consumer")
         self.close(CloseCode.TRY_AGAIN_LATER, "slow consumer: the send queue is full")
 
     @property
@@ -262,13 +265,14 @@ class Session(asyncio.Protocol):
         if self.state is State.OPEN:
             code, _ = parse_close(payload)
             self._stop_receiving()
-            self._forget_queue()  # who has sent a close frame reads no more messages
+            self._drop_queue("closed_by_client")  # it reads no more messages
             self._write_last(close_frame(code))
         self._close_transport()
 
     def _violated(self, violation: CloseConnection) -> None:
         if self.state is State.OPEN:
             self._stop_receiving()
+            self._drop_queue("protocol_violation")
             self._write_last(close_frame(violation.code, violation.reason))
             # The rest of a broken stream is not worth waiting for, but closing while bytes
             # arrive resets the connection and may take the close frame with it.
@@ -292,6 +296,11 @@ class Session(asyncio.Protocol):
     def _close_transport(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def _drop_queue(self, reason: str) -> None:
+        if self._queued_messages:
+            self.owner.messages_dropped(self, self._queued_messages, reason)
+        self._forget_queue()
 
     def _forget_queue(self) -> None:
         self._queue = None

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -385,7 +386,7 @@ class RecordingOwner:
         self.limits = SessionLimits(max_message_bytes, send_queue_messages, send_queue_bytes)
         self.received: list[bytes] = []
         self.ends: list[tuple[str, Session]] = []
-        self.lost = 0
+        self.dropped: Counter[str] = Counter()
 
     def message_received(self, session: Session, payload: bytes) -> None:
         self.received.append(payload)
@@ -396,25 +397,27 @@ class RecordingOwner:
     def session_closed(self, session: Session) -> None:
         self.ends.append(("closed", session))
 
-    def send_queue_overflowed(self, session: Session, messages: int) -> None:
-        self.lost += messages
+    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
+        self.dropped[reason] += messages
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run an async test on asyncio's loop and on uvloop; an error in a callback fails it."""
 
     @functools.wraps(test)
-    def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
+    def run(
+        *instance: Any, new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any
+    ) -> None:
         problems: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.get_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-            runner.run(test(**arguments))
+            runner.run(test(*instance, **arguments))
         assert problems == []
 
     signature = inspect.signature(test)
-    new_loop = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    new_loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[new_loop, *signature.parameters.values()]
+        parameters=[*signature.parameters.values(), new_loop]
     )
     loops = (asyncio.new_event_loop, uvloop.new_event_loop)
     return pytest.mark.parametrize("new_loop", loops, ids=("asyncio", "uvloop"))(run)

@@ -24,6 +24,7 @@ Reply = Any
 
 MIN_BACKOFF = 0.05
 MAX_BACKOFF = 1.0
+SETTLE_MARGIN = 0.25
 PINGS_PER_TIMEOUT = 2
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -90,6 +91,11 @@ class Link:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+
+    @property
+    def settle_seconds(self) -> float:
+        """How long other pods' links may still take to notice that Redis is back."""
+        return min(self._backoff * 2, MAX_BACKOFF) + SETTLE_MARGIN
 
     @property
     def is_up(self) -> bool:

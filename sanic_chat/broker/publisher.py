@@ -66,6 +66,7 @@ class Publisher:
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._refusal = RateLimitedWarning()
@@ -167,12 +168,23 @@ class Publisher:
     # -- what the link tells ---------------------------------------------------------------
 
     def link_up(self) -> None:
+        if self._queue:
+            # Other pods' subscribers may still be waiting for their next attempt to connect, and
+            # would miss what was kept for them.
+            self._settling = self._loop.call_later(self.link.settle_seconds, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
         self._send_queue()
 
     def link_writable(self) -> None:
-        self._send_queue()
+        if self._settling is None:
+            self._send_queue()
 
     def link_down(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         self.dropped_unconfirmed += self._unconfirmed
         self._unconfirmed = 0
         self._idle.set()

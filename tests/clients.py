@@ -1,0 +1,225 @@
+"""Servers, clients and a bad Redis that several test modules share."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, ClassVar
+
+import hiredis
+from websockets.asyncio.client import ClientConnection
+
+from .harness import DEADLINE, ServerProcess, receive
+
+
+@contextmanager
+def running_server(
+    *arguments: str, workers: int = 1, **environment: str
+) -> Iterator[ServerProcess]:
+    """A server for a fixture that several tests share; it must stop well at the end."""
+    server = ServerProcess("--workers", str(workers), *arguments, environment=environment)
+    try:
+        server.wait_ready(workers)
+        yield server
+        server.stop()
+    finally:
+        server.close()
+
+
+async def receive_until(client: ClientConnection, data: Any) -> list[dict[str, Any]]:
+    """The messages that come before the one with that `data`, which is taken too."""
+    messages = []
+    async with asyncio.timeout(DEADLINE):
+        while (message := await receive(client))["data"] != data:
+            messages.append(message)
+    return messages
+
+
+async def receive_data(client: ClientConnection, data: Any) -> dict[str, Any]:
+    """Skip messages until the one with that `data`, and return it."""
+    async with asyncio.timeout(DEADLINE):
+        while (message := await receive(client))["data"] != data:
+            pass
+        return message
+
+
+@asynccontextmanager
+async def on_pods(
+    server: ServerProcess, pods: int, room: str | None = None, **query: str
+) -> AsyncIterator[list[ClientConnection]]:
+    """One client on each of that many pods, past its welcome."""
+    clients = await server.connect_to_pods(pods, room, **query)
+    try:
+        yield list(clients.values())
+    finally:
+        for client in clients.values():
+            client.transport.abort()  # what it has not read does not keep it
+            await client.wait_closed()
+
+
+class RawClient:
+    """A TCP client that sends what it is told, and reads HTTP answers and WebSocket frames."""
+
+    HANDSHAKE: ClassVar[dict[str, str]] = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._port = server.port
+
+    async def __aenter__(self) -> RawClient:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.transport.abort()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+
+    async def request(
+        self,
+        path: str = "/api/chat-api/ws",
+        *,
+        version: str = "HTTP/1.1",
+        behind: bytes = b"",
+        **changes: str | None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a handshake; returns status, headers (lower case) and body of the answer.
+
+        `changes` are headers with `_` for `-`; None leaves one out. `behind` follows in the same
+        packet.
+        """
+        headers: dict[str, str | None] = dict(self.HANDSHAKE)
+        headers.update({name.replace("_", "-"): value for name, value in changes.items()})
+        lines = [f"GET {path} {version}"]
+        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+        self.send("\r\n".join([*lines, "", ""]).encode() + behind)
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The next HTTP answer."""
+        async with asyncio.timeout(DEADLINE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {
+                name.lower(): value for name, _, value in (h.partition(": ") for h in head[1:-2])
+            }
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(head[0].split()[1]), headers, body
+
+    async def frame(self, timeout: float = DEADLINE) -> tuple[int, bytes]:
+        """Opcode and payload of the next frame; raises IncompleteReadError at the end."""
+        async with asyncio.timeout(timeout):
+            first, length = await self.reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
+            return first & 0xF, await self.reader.readexactly(length)
+
+    async def close_code(self) -> int | None:
+        """Read frames until a close frame and return its code; None if there was no frame."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                opcode, payload = await self.frame()
+                if opcode == 8:
+                    return int.from_bytes(payload[:2])
+        return None
+
+
+Misbehaviour = Callable[[str], bytes | None]
+"""What is answered to a command of that name; None: what Redis answers. May raise HangUp."""
+
+
+class HangUp(Exception):
+    """The connection ends here."""
+
+
+def behave(command: str) -> None:
+    """The misbehaviour that is none."""
+
+
+class RedisProxy:
+    """Stands before a Redis, in a thread of its own, and misbehaves when told to."""
+
+    def __init__(self, redis_port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        self.misbehaviour: Misbehaviour = behave
+        self.connections = 0
+        """How many connections were accepted so far."""
+        self.port = 0
+        self._redis_port = redis_port
+        self._tls = tls
+        self._open: set[asyncio.StreamWriter] = set()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> RedisProxy:
+        self._thread.start()
+        assert self._listening.wait(DEADLINE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+
+    def cut(self) -> None:
+        """End every connection there is."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        self._cut()
+        async with asyncio.timeout(DEADLINE):
+            while self._open:
+                await asyncio.sleep(0.01)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.add(writer)
+        upstream, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
+        back = asyncio.create_task(self._copy(upstream, writer))
+        parser = hiredis.Reader()
+        try:
+            while data := await reader.read(65536):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    answer = self.misbehaviour(command[0].decode().upper())
+                    if answer is None:
+                        redis.write(hiredis.pack_command(tuple(command)))
+                    else:
+                        writer.write(answer)
+        except (OSError, HangUp):
+            pass
+        finally:
+            for stream in (redis, writer):
+                stream.close()
+            await asyncio.wait([back])
+            for stream in (redis, writer):
+                with suppress(OSError):
+                    await stream.wait_closed()
+            self._open.discard(writer)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()

@@ -1,0 +1,464 @@
+"""The fan-out: real sessions over transports that note what is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sanic_chat.hub import Hub
+from sanic_chat.room import Room
+from sanic_chat.session import Session, State
+from sanic_chat.websocket import CLOSE, TEXT, CloseCode
+
+from .harness import RecordingOwner, server_frames
+
+
+class RecordingTransport(asyncio.Transport):
+    """Takes every write at once; while it is stalled it holds them back, as a full socket does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.stalled = False
+        self._held: list[bytes] = []
+        self._protocol: Session | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, Session)
+        self._protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self._held))
+
+    def write(self, data: Any) -> None:
+        if not self.stalled:
+            self.writes.append(data)
+            return
+        if not self._held and self._protocol is not None:
+            self._protocol.pause_writing()
+        self._held.append(data)
+
+    def resume(self) -> None:
+        """The socket takes everything again."""
+        self.stalled = False
+        if self._held:
+            self.writes += self._held
+            self._held.clear()
+            assert self._protocol is not None
+            self._protocol.resume_writing()
+
+    def abort(self) -> None:
+        assert self._protocol is not None
+        self._protocol.connection_lost(None)
+
+    def texts(self) -> list[bytes]:
+        """The messages written so far."""
+        return [
+            payload for opcode, payload in server_frames(b"".join(self.writes)) if opcode == TEXT
+        ]
+
+
+class HubOwner(RecordingOwner):
+    """A hub with its rooms and sessions, and with loop turns that the test makes."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__(**limits)
+        self.turn: list[Callable[[], None]] = []
+        self.hub = Hub(call_soon=self.turn.append, everyone=Room(b"global", None, b"null"))
+        self.gone: list[Room] = []
+
+    def session_closing(self, session: Session) -> None:
+        super().session_closing(session)
+        self.gone += self.hub.remove(session)
+
+    def open(self, *rooms: Room, echo: bool = True, stalled: bool = False) -> Session:
+        """A session in some rooms; a stalled one has one message in its transport already."""
+        session = Session(self, sender=b'"anna"', echo=echo)
+        transport = RecordingTransport()
+        transport.set_protocol(session)
+        session.connection_made(transport)
+        self.hub.add(session)
+        for room in rooms:
+            self.hub.join(session, room)
+        if stalled:
+            self.stall(session)
+        return session
+
+    def stall(self, session: Session) -> None:
+        transport_of(session).stalled = True
+        session.send_text(b"in the transport")
+
+    def end_turn(self) -> None:
+        """Let the loop run what was called soon."""
+        callbacks, self.turn[:] = self.turn[:], []
+        for callback in callbacks:
+            callback()
+
+
+def transport_of(session: Session) -> RecordingTransport:
+    transport = session._transport
+    assert isinstance(transport, RecordingTransport)
+    return transport
+
+
+def received(session: Session) -> list[bytes]:
+    return transport_of(session).texts()
+
+
+def room_called(name: str) -> Room:
+    return Room(b"room:" + name.encode(), name, b'"%b"' % name.encode())
+
+
+@pytest.fixture
+def owner() -> HubOwner:
+    return HubOwner(send_queue_messages=4)
+
+
+@pytest.fixture
+def a() -> Room:
+    return room_called("a")
+
+
+@pytest.fixture
+def b() -> Room:
+    return room_called("b")
+
+
+def deliver(owner: HubOwner, room: Room, *messages: bytes, muted: Session | None = None) -> None:
+    for message in messages:
+        owner.hub.deliver(room, message, muted=muted)
+
+
+class TestFanOut:
+    def test_one_write_per_member_and_turn(self, owner: HubOwner, a: Room):
+        """All messages of a loop turn reach each member in one write of the same bytes."""
+        members = [owner.open(a) for _ in range(3)]
+        deliver(owner, a, b"1", b"2", b"3")
+        assert not any(transport_of(member).writes for member in members)
+        owner.end_turn()
+        writes = [transport_of(member).writes for member in members]
+        assert [received(member) for member in members] == [[b"1", b"2", b"3"]] * 3
+        assert [len(each) for each in writes] == [1, 1, 1]
+        assert writes[0][0] is writes[1][0] is writes[2][0]
+
+    def test_one_callback_per_turn(self, owner: HubOwner, a: Room, b: Room):
+        """However much is delivered to however many rooms, the loop is asked once a turn."""
+        owner.open(a), owner.open(b)
+        deliver(owner, a, b"1", b"2")
+        deliver(owner, b, b"3")
+        assert len(owner.turn) == 1
+        owner.end_turn()
+        assert owner.turn == []
+        deliver(owner, a, b"4")
+        assert len(owner.turn) == 1
+
+    def test_only_members(self, owner: HubOwner, a: Room, b: Room):
+        """A room's messages reach its members; global ones everybody."""
+        in_a, in_b, in_none = owner.open(a), owner.open(b), owner.open()
+        deliver(owner, a, b"for a")
+        deliver(owner, owner.hub.everyone, b"for all")
+        owner.end_turn()
+        assert received(in_a) == [b"for a", b"for all"]
+        assert received(in_b) == received(in_none) == [b"for all"]
+
+    def test_deliveries_are_counted(self, owner: HubOwner, a: Room):
+        """`deliveries` counts each message once per session that was given it."""
+        owner.open(a), owner.open(a), owner.open()
+        muted = owner.open(a, echo=False)
+        deliver(owner, a, b"1", b"2")
+        deliver(owner, a, b"3", muted=muted)
+        deliver(owner, owner.hub.everyone, b"4")
+        owner.end_turn()
+        assert owner.hub.deliveries == 2 * 3 + 2 + 4
+
+    def test_an_empty_room(self, owner: HubOwner, a: Room):
+        """What is delivered to a room without members goes nowhere."""
+        deliver(owner, a, b"1")
+        owner.end_turn()
+        owner.open(a)
+        owner.end_turn()
+        assert owner.hub.deliveries == 0
+
+
+class TestOrder:
+    def test_in_one_room(self, owner: HubOwner, a: Room):
+        """Messages of a room keep their order within and across turns."""
+        member = owner.open(a)
+        for number in range(10):
+            deliver(owner, a, b"%d" % number)
+            if number % 3 == 0:
+                owner.end_turn()
+        owner.end_turn()
+        assert received(member) == [b"%d" % number for number in range(10)]
+
+    def test_room_and_global(self, owner: HubOwner, a: Room):
+        """Room and global messages keep their common order, whichever comes first."""
+        member = owner.open(a)
+        everyone = owner.hub.everyone
+        for room, message in [(a, b"1"), (everyone, b"2"), (a, b"3"), (a, b"4"), (everyone, b"5")]:
+            deliver(owner, room, message)
+        owner.end_turn()
+        assert received(member) == [b"1", b"2", b"3", b"4", b"5"]
+
+    def test_two_rooms(self, owner: HubOwner, a: Room, b: Room):
+        """A session in two rooms gets their messages in the order of delivery."""
+        member = owner.open(a, b)
+        for number, room in enumerate([a, b, a, a, b, b, a]):
+            deliver(owner, room, b"%d" % number)
+        owner.end_turn()
+        assert received(member) == [b"%d" % number for number in range(7)]
+
+    def test_a_room_joined_in_between(self, owner: HubOwner, a: Room, b: Room):
+        """The order holds for a session that joins its second room in the middle of a turn."""
+        member, other = owner.open(a), owner.open(b)
+        deliver(owner, b, b"1")
+        deliver(owner, a, b"2")
+        owner.hub.join(member, b)
+        deliver(owner, b, b"3")
+        deliver(owner, a, b"4")
+        deliver(owner, b, b"5")
+        owner.end_turn()
+        assert received(member) == [b"2", b"3", b"4", b"5"]
+        assert received(other) == [b"1", b"3", b"5"]
+
+    def test_rooms_without_common_members_share_a_turn(self, owner: HubOwner, a: Room, b: Room):
+        """Rooms that nobody is in both of still get one write each."""
+        in_a, in_b = owner.open(a), owner.open(b)
+        for number, room in enumerate([a, b, a, b]):
+            deliver(owner, room, b"%d" % number)
+        owner.end_turn()
+        assert len(transport_of(in_a).writes) == len(transport_of(in_b).writes) == 1
+
+    def test_a_common_member_that_left_costs_nothing(self, owner: HubOwner, a: Room, b: Room):
+        """Once the only common member is gone, two rooms share a turn again."""
+        in_a, in_b, both = owner.open(a), owner.open(b), owner.open(a, b)
+        owner.hub.leave(both, b)
+        for number, room in enumerate([a, b, a, b]):
+            deliver(owner, room, b"%d" % number)
+        owner.end_turn()
+        assert len(transport_of(in_a).writes) == len(transport_of(in_b).writes) == 1
+        assert (a.shared, b.shared) == (0, 0)
+
+    @pytest.mark.parametrize("announced_in", ["a", "c"], ids=["same room", "third room"])
+    def test_a_delivery_during_an_overflow(self, a: Room, b: Room, announced_in: str):
+        """What the owner delivers because somebody overflows keeps its place too."""
+        c = room_called("c")
+        announcements = a if announced_in == "a" else c
+        owner = Announcer(announcements, send_queue_messages=1)
+        member = owner.open(a, b, c)
+        owner.open(b, stalled=True)
+        deliver(owner, b, b"1", b"2")  # too many for the slow one
+        deliver(owner, a, b"3")  # writes what is for b: the slow one closes, `bye` is delivered
+        deliver(owner, announcements, b"4")
+        deliver(owner, b, b"5")
+        deliver(owner, a, b"6")
+        owner.end_turn()
+        assert received(member) == [b"1", b"2", b"bye", b"3", b"4", b"5", b"6"]
+
+
+class Announcer(HubOwner):
+    """An owner that says `bye` in a room for every session that closes."""
+
+    def __init__(self, room: Room, **limits: int) -> None:
+        super().__init__(**limits)
+        self._room = room
+
+    def session_closing(self, session: Session) -> None:
+        super().session_closing(session)
+        self.hub.deliver(self._room, b"bye")
+
+
+class TestEcho:
+    def test_the_sender_is_left_out(self, owner: HubOwner, a: Room):
+        """A muted sender gets the others' messages of the turn, in order, and not its own."""
+        muted, other = owner.open(a, echo=False), owner.open(a)
+        deliver(owner, a, b"1")
+        deliver(owner, a, b"mine", muted=muted)
+        deliver(owner, a, b"2")
+        owner.end_turn()
+        assert received(muted) == [b"1", b"2"]
+        assert received(other) == [b"1", b"mine", b"2"]
+        assert len(transport_of(muted).writes) == 1
+
+    def test_two_muted_senders(self, owner: HubOwner, a: Room):
+        """Of two muted senders each gets the other's messages."""
+        one, two = owner.open(a, echo=False), owner.open(a, echo=False)
+        deliver(owner, a, b"1", muted=one)
+        deliver(owner, a, b"2", muted=two)
+        owner.end_turn()
+        assert (received(one), received(two)) == ([b"2"], [b"1"])
+
+    def test_nothing_to_write(self, owner: HubOwner, a: Room):
+        """A muted sender that nobody else spoke to is not written to at all."""
+        muted = owner.open(a, echo=False)
+        deliver(owner, a, b"1", b"2", muted=muted)
+        owner.end_turn()
+        assert transport_of(muted).writes == []
+
+    def test_muting_ends_with_the_turn(self, owner: HubOwner, a: Room):
+        """A muted sender gets everything of a turn in which it did not speak."""
+        muted = owner.open(a, echo=False)
+        deliver(owner, a, b"mine", muted=muted)
+        owner.end_turn()
+        deliver(owner, a, b"1")
+        owner.end_turn()
+        assert received(muted) == [b"1"]
+
+    def test_a_muted_sender_that_leaves(self, owner: HubOwner, a: Room):
+        """A muted sender that leaves in the same turn does not come back by that."""
+        muted, other = owner.open(a, echo=False), owner.open(a)
+        deliver(owner, a, b"mine", muted=muted)
+        owner.hub.leave(muted, a)
+        deliver(owner, a, b"1")
+        owner.end_turn()
+        assert received(muted) == []
+        assert received(other) == [b"mine", b"1"]
+
+
+class TestRooms:
+    def test_joining_twice(self, owner: HubOwner, a: Room):
+        """Joining twice is joining once."""
+        member = owner.open(a)
+        owner.hub.join(member, a)
+        deliver(owner, a, b"1")
+        owner.end_turn()
+        assert received(member) == [b"1"]
+        assert member.rooms == (a,)
+        assert owner.hub.leave(member, a)
+        assert not a.members
+
+    def test_the_last_leave(self, owner: HubOwner, a: Room):
+        """A room is there from its first member to its last."""
+        assert a.channel not in owner.hub.rooms
+        one, two = owner.open(a), owner.open(a)
+        assert owner.hub.rooms[a.channel] is a
+        assert owner.hub.leave(one, a) is False
+        assert owner.hub.leave(one, a) is False, "it was no member any more"
+        assert owner.hub.leave(two, a) is True
+        assert a.channel not in owner.hub.rooms
+
+    def test_removing(self, owner: HubOwner, a: Room, b: Room):
+        """A session that goes leaves every room, and the rooms that are empty then are told."""
+        gone = owner.open(a, b)
+        stays = owner.open(b)
+        assert owner.hub.remove(gone) == [a]
+        deliver(owner, owner.hub.everyone, b"1")
+        owner.end_turn()
+        assert received(gone) == []
+        assert received(stays) == [b"1"]
+        assert set(owner.hub.rooms) == {owner.hub.everyone.channel, b.channel}
+
+    def test_the_global_room_stays(self, owner: HubOwner):
+        """The global room is there without anybody in it."""
+        owner.hub.remove(owner.open())
+        assert owner.hub.rooms == {owner.hub.everyone.channel: owner.hub.everyone}
+
+    @pytest.mark.parametrize("rooms", [0, 1], ids=["first room", "second room"])
+    def test_what_came_before_a_join(self, owner: HubOwner, a: Room, b: Room, rooms: int):
+        """What was delivered before a session joined, in the same turn, is not for it."""
+        owner.open(a)
+        late = owner.open(*[b][:rooms])
+        deliver(owner, a, b"before")
+        owner.hub.join(late, a)
+        deliver(owner, a, b"after")
+        owner.end_turn()
+        assert received(late) == [b"after"]
+
+    def test_what_came_before_an_opening(self, owner: HubOwner):
+        """A global message that was delivered before a session was there is not for it."""
+        deliver(owner, owner.hub.everyone, b"before")
+        late = owner.open()
+        deliver(owner, owner.hub.everyone, b"after")
+        owner.end_turn()
+        assert received(late) == [b"after"]
+
+    def test_what_came_before_a_leave(self, owner: HubOwner, a: Room):
+        """What was delivered while a session was a member reaches it, though it left since."""
+        member = owner.open(a)
+        deliver(owner, a, b"before")
+        owner.hub.leave(member, a)
+        deliver(owner, a, b"after")
+        owner.end_turn()
+        assert received(member) == [b"before"]
+
+
+class TestSlowConsumers:
+    def test_only_the_slow_one_is_closed(self, owner: HubOwner, a: Room):
+        """A full queue closes its session with 1013, and the others get everything."""
+        fast, slow = owner.open(a), owner.open(a, stalled=True)
+        for number in range(5):
+            deliver(owner, a, b"%d" % number)
+            owner.end_turn()
+        assert slow.state is State.CLOSING
+        assert owner.dropped == {"slow_consumer": 5}
+        assert a.members == owner.hub.everyone.members == {fast}
+        deliver(owner, a, b"5")
+        owner.end_turn()
+        assert received(fast) == [b"%d" % number for number in range(6)]
+        transport_of(slow).resume()
+        frames = server_frames(b"".join(transport_of(slow).writes))
+        assert [opcode for opcode, _ in frames] == [TEXT, CLOSE]
+        assert int.from_bytes(frames[1][1][:2], "big") == CloseCode.TRY_AGAIN_LATER
+
+    def test_a_turn_with_too_much(self, owner: HubOwner, a: Room):
+        """One turn with more messages than the queue holds closes the slow one as well."""
+        slow = owner.open(a, stalled=True)
+        deliver(owner, a, *[b"x"] * 5)
+        owner.end_turn()
+        assert slow.state is State.CLOSING
+        assert owner.dropped == {"slow_consumer": 5}
+        assert owner.gone == [a]
+
+    def test_a_queue_of_a_muted_sender(self, owner: HubOwner, a: Room):
+        """A muted sender's own messages take no place in its queue."""
+        slow = owner.open(a, echo=False, stalled=True)
+        deliver(owner, a, *[b"mine"] * 10, muted=slow)
+        deliver(owner, a, *[b"x"] * 4)
+        owner.end_turn()
+        assert slow.state is State.OPEN
+        deliver(owner, a, b"mine", muted=slow)
+        deliver(owner, a, b"x")
+        owner.end_turn()
+        assert slow.state is State.CLOSING
+
+    def test_a_queue_is_flushed_in_order(self, owner: HubOwner, a: Room):
+        """What waited and what comes afterwards keep their order."""
+        slow = owner.open(a, stalled=True)
+        deliver(owner, a, b"1")
+        owner.end_turn()
+        deliver(owner, owner.hub.everyone, b"2")
+        owner.end_turn()
+        transport_of(slow).resume()
+        deliver(owner, a, b"3")
+        owner.end_turn()
+        assert received(slow) == [b"in the transport", b"1", b"2", b"3"]
+
+    def test_several_at_once(self, owner: HubOwner, a: Room, b: Room):
+        """Several slow sessions in several rooms are closed in one turn, each once."""
+        slow = [owner.open(a, b, stalled=True) for _ in range(3)]
+        fast = owner.open(a, b)
+        deliver(owner, a, *[b"x"] * 5)
+        deliver(owner, b, *[b"y"] * 5)
+        owner.end_turn()
+        assert sorted(map(id, (session for _, session in owner.ends))) == sorted(map(id, slow))
+        assert received(fast) == [b"x"] * 5 + [b"y"] * 5
+
+    def test_a_slow_session_that_joins(self, owner: HubOwner, a: Room, b: Room):
+        """A session that overflows in the moment it joins a room does not stay in that room."""
+        slow = owner.open(a, stalled=True)
+        fast = owner.open(b)
+        deliver(owner, a, *[b"x"] * 5)
+        owner.hub.join(slow, b)
+        assert slow.state is State.CLOSING
+        assert b.members == {fast}
+        assert slow.rooms == ()
+        slow.connection_lost(None)
+        deliver(owner, b, b"1")
+        owner.end_turn()
+        assert received(fast) == [b"1"]

@@ -1,0 +1,173 @@
+"""How Redis is reached: password, database, socket and TLS, all in the URL."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis.asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.asyncio.client import ClientConnection
+
+from .clients import RedisProxy, receive_data
+from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
+
+
+@pytest.fixture
+def room() -> str:
+    """A room that no other test is in."""
+    return f"room-{uuid4()}"
+
+
+async def say(client: ClientConnection, data: object) -> None:
+    await client.send(json.dumps({"data": data}))
+
+
+async def own_echo(client: ClientConnection) -> None:
+    """The client's own pod serves it: what it says comes back."""
+    marker = str(uuid4())
+    await say(client, marker)
+    await receive_data(client, marker)
+
+
+async def assert_crosses(server: ServerProcess, room: str, outside: redis.asyncio.Redis) -> None:
+    """The server hears what is published, and publishes what its clients say."""
+    async with server.connect(room) as client, outside.pubsub() as listener:
+        channel = f"realtime:room:{room}"
+        await outside.publish(channel, '{"data": "from outside"}')
+        assert (await receive(client))["data"] == "from outside"
+        await listener.subscribe(channel)
+        assert (await listener.get_message(timeout=DEADLINE))["type"] == "subscribe"
+        await say(client, "from inside")
+        assert b'"data":"from inside"' in (await listener.get_message(timeout=DEADLINE))["data"]
+    assert server.stats()["complete"] is True
+
+
+async def test_wrong_password(start_server, room):
+    """With a wrong password a server serves its own clients, and does not flood the log."""
+    process = RedisProcess("--requirepass", "right")
+    try:
+        process.start()
+        server = start_server(REDIS_URL=f"redis://:wrong-one@127.0.0.1:{process.port}")
+        async with (
+            server.connect(room) as client,
+            redis.asyncio.Redis(port=process.port, password="right") as admin,
+        ):
+
+            async def attempts() -> bool:
+                return (await admin.info("stats"))["total_connections_received"] > 10
+
+            await eventually(attempts, "the server has tried again and again")
+            await own_echo(client)
+        away = [line for line in server.log.splitlines() if "WRONGPASS" in line]
+        assert len(away) == 2  # the subscriber and the publisher
+        assert "wrong-one" not in server.log
+        server.stop()
+    finally:
+        process.close()
+
+
+async def test_password_and_database(start_server, room):
+    """Password and database in the URL are used, for everything, and never shown."""
+    process = RedisProcess("--requirepass", "p@ss/word")
+    try:
+        process.start()
+        server = start_server(REDIS_URL=f"redis://default:p%40ss%2Fword@127.0.0.1:{process.port}/3")
+        async with redis.asyncio.Redis(port=process.port, password="p@ss/word", db=3) as outside:
+            await assert_crosses(server, room, outside)
+            assert await outside.scard("realtime:pods") == 1
+            names = {c["name"]: c["db"] for c in await outside.client_list() if c["name"]}
+            assert sorted(name.rpartition(":")[2] for name in names) == ["publisher", "subscriber"]
+            assert set(names.values()) == {"3"}
+        for secret in ("p@ss", "p%40ss"):
+            assert secret not in server.log
+        server.stop()
+    finally:
+        process.close()
+
+
+async def test_unix_socket(start_server, room, tmp_path):
+    """A unix:// URL reaches Redis through its socket."""
+    path = tmp_path / "redis.sock"
+    process = RedisProcess("--unixsocket", str(path))
+    try:
+        process.start()
+        server = start_server(REDIS_URL=f"unix://{path}?db=2")
+        async with redis.asyncio.Redis(port=process.port, db=2) as outside:
+            await assert_crosses(server, room, outside)
+            assert await outside.scard("realtime:pods") == 1
+        server.stop()
+    finally:
+        process.close()
+
+
+def self_signed_certificate(directory: Path) -> tuple[Path, Path]:
+    """Certificate and key for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test Redis")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, key_pem = directory / "certificate.pem", directory / "key.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return pem, key_pem
+
+
+@pytest.fixture
+def tls_proxy(shared_redis: RedisProcess, tmp_path: Path) -> Iterator[tuple[RedisProxy, Path]]:
+    """Redis behind TLS, and the certificate it shows."""
+    certificate, key = self_signed_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with RedisProxy(shared_redis.port, tls=context) as proxy:
+        yield proxy, certificate
+
+
+@pytest.mark.parametrize("options", ["ssl_ca_certs={}", "ssl_cert_reqs=none"])
+async def test_tls(start_server, shared_redis, tls_proxy, room, options):
+    """A rediss:// URL speaks TLS, with the options in the URL."""
+    proxy, certificate = tls_proxy
+    url = f"rediss://127.0.0.1:{proxy.port}?{options.format(certificate)}"
+    server = start_server(REDIS_URL=url)
+    async with redis.asyncio.Redis(port=shared_redis.port) as outside:
+        await assert_crosses(server, room, outside)
+    assert re.search(rf"Redis at rediss://127\.0\.0\.1:{proxy.port}\b", server.log)
+    server.stop()
+
+
+async def test_untrusted_certificate(start_server, tls_proxy, room):
+    """A certificate that nobody vouches for is refused; own clients are served."""
+    proxy, _ = tls_proxy
+    server = start_server(REDIS_URL=f"rediss://127.0.0.1:{proxy.port}")
+    async with server.connect(room) as client:
+        await own_echo(client)
+    assert server.stats()["complete"] is False
+    assert server.log.count("CERTIFICATE_VERIFY_FAILED") == 2  # the subscriber and the publisher
+    server.stop()

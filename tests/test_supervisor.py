@@ -1,0 +1,211 @@
+"""kill -9 of workers and of the main process: who is restarted, who ends, what clients see."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from .conftest import StartServer
+from .harness import (
+    DEADLINE,
+    RedisProcess,
+    ServerProcess,
+    eventually,
+    is_alive,
+    receive,
+    wait_until,
+)
+
+GOING_AWAY = 1001
+ABNORMAL = 1006
+
+
+def pids(server: ServerProcess, pods: int) -> dict[str, int]:
+    """The PIDs of the pods, by pod ID, once that many have reported."""
+
+    def reported() -> dict[str, int] | None:
+        found = {report["pod_id"]: report["pid"] for report in server.stats()["pods"]}
+        return found if len(found) == pods else None
+
+    found: dict[str, int] = wait_until(reported, f"{pods} pods have reported")
+    return found
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    os.kill(pid, signal.SIGKILL)
+
+
+async def close_code(client: ClientConnection) -> int | None:
+    """Wait until the connection is closed, whichever way; 1006 means without a close frame."""
+    await asyncio.wait_for(client.wait_closed(), DEADLINE)
+    return client.close_code
+
+
+async def is_served(client: ClientConnection, text: str) -> None:
+    """The client gets back what it sends."""
+    await client.send(f'{{"data": "{text}"}}')
+    while (await receive(client))["data"] != text:
+        pass
+
+
+async def test_a_killed_worker_is_replaced(
+    start_server: StartServer, shared_redis: RedisProcess
+) -> None:
+    """A new pod takes a killed worker's place; the other worker's clients notice nothing."""
+    server = start_server(workers=2, REDIS_URL=shared_redis.url)
+    clients = await server.connect_to_pods(2, "supervisor-replaced")
+    victim, survivor = clients
+    kill(pids(server, 2)[victim])
+
+    assert await close_code(clients[victim]) == ABNORMAL
+    await is_served(clients[survivor], "one is dead")
+    await asyncio.to_thread(server.wait_ready, 3)
+    after = await server.connect_to_pods(2, "supervisor-replaced")
+    assert survivor in after
+    assert victim not in after
+    (new,) = after.keys() - clients.keys()
+
+    await is_served(clients[survivor], "it was replaced")
+    await after[new].send('{"data": "from the new pod"}')
+    while (await receive(clients[survivor]))["data"] != "from the new pod":
+        pass
+    assert clients[survivor].close_code is None
+    for client in (clients[survivor], *after.values()):
+        await client.close()
+
+
+async def test_connects_wait_while_all_workers_are_dead(
+    start_server: StartServer, shared_redis: RedisProcess
+) -> None:
+    """With all workers killed at once, clients that connect are queued, and then served."""
+    server = start_server(workers=2, REDIS_URL=shared_redis.url)
+    for pid in server.worker_pids:
+        kill(pid)
+    wait_until(lambda: not any(map(is_alive, server.worker_pids)), "both workers are dead")
+
+    rooms = [f"supervisor-queued-{index}" for index in range(20)]
+    clients = await asyncio.gather(*map(server.connect, rooms))
+    for client, room in zip(clients, rooms, strict=True):
+        await is_served(client, room)
+    await asyncio.to_thread(server.wait_ready, 4)
+    await asyncio.gather(*(client.close() for client in clients))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("victims", [1, 2])
+def test_a_stop_right_after_a_death_is_orderly(
+    start_server: StartServer, victims: int, number: signal.Signals
+) -> None:
+    """SIGTERM right after a kill -9 stops the server within seconds, with exit code 0."""
+    server = start_server(workers=2)
+    server.descendants()
+    for pid in server.worker_pids[:victims]:
+        kill(pid)
+    server.signal(number)
+    server.wait(8)
+    server.stop()
+
+
+async def test_a_stop_during_the_back_off_is_orderly(
+    start_server: StartServer, shared_redis: RedisProcess
+) -> None:
+    """SIGTERM while a dead worker waits for its restart drains the others without delay."""
+    server = start_server(workers=2, REDIS_URL=shared_redis.url)
+    ((pod_id, client),) = (await server.connect_to_pods(1)).items()
+    served_by = pids(server, 2)[pod_id]
+    kill(next(pid for pid in server.worker_pids if pid != served_by))
+    await asyncio.to_thread(server.wait_ready, 3)
+    kill(server.worker_pids[-1])
+    wait_until(lambda: "Restarting in 1 s" in server.log, "the back-off begins")
+
+    server.signal(signal.SIGTERM)
+    assert await close_code(client) == GOING_AWAY
+    await asyncio.to_thread(server.wait, 8)
+    server.stop()
+
+
+async def test_too_many_deaths_end_the_server(start_server: StartServer) -> None:
+    """More deaths than CHAT_RESTART_LIMIT end the server with exit code 1, and the log says why."""
+    server = start_server(workers=2, CHAT_RESTART_LIMIT="1")
+    clients = await server.connect_to_pods(2)
+    kill(server.worker_pids[0])
+    await asyncio.to_thread(server.wait_ready, 3)
+    descendants = server.descendants()
+    victim = server.worker_pids[-1]
+    kill(victim)
+
+    codes = {await close_code(client) for client in clients.values()}
+    assert codes == {GOING_AWAY, ABNORMAL}
+    assert await asyncio.to_thread(server.wait) == 1
+    (line,) = (line for line in server.log.splitlines() if "Giving up" in line)
+    assert re.search(rf"PID {victim}\) died with exit code -9, death number 2 within 60 s", line)
+    assert "Traceback" not in server.log
+    wait_until(lambda: not any(map(is_alive, descendants)), f"{descendants} are gone")
+
+
+def test_the_limit_may_be_zero(start_server: StartServer) -> None:
+    """CHAT_RESTART_LIMIT=0 ends the server with the first death."""
+    server = start_server(workers=1, CHAT_RESTART_LIMIT="0")
+    server.descendants()
+    kill(server.worker_pids[0])
+    assert server.wait() == 1
+    wait_until(lambda: not server.descendants(), "all its processes are gone")
+
+
+# -- the main process --------------------------------------------------------------------------
+
+
+async def test_a_killed_main_process_leaves_nothing(start_server: StartServer) -> None:
+    """kill -9 of the main process: workers drain with 1001, and every other process ends."""
+    server = start_server(workers=2)
+    found = re.search(r"unix://(\S+)/redis\.sock", server.log)
+    assert found is not None
+    clients = await server.connect_to_pods(2)
+    descendants = server.descendants()
+    commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in descendants]
+    for part in ("resource_tracker", "valkey-server"):
+        assert any(part in command for command in commands), commands
+    server.process.kill()
+    server.process.wait()
+
+    for client in clients.values():
+        assert await close_code(client) == GOING_AWAY
+    await eventually(lambda: not any(map(is_alive, descendants)), f"{commands} have ended")
+    assert not Path(found[1]).exists()
+    assert "Traceback" not in server.log
+
+
+def a_worker_starts(server: ServerProcess) -> bool:
+    return "Starting worker" in server.log
+
+
+def a_worker_is_replaced(server: ServerProcess) -> bool:
+    if len(server.worker_pids) == 2 and is_alive(server.worker_pids[0]):
+        kill(server.worker_pids[0])
+    return server.log.count("Starting worker") == 3
+
+
+@pytest.mark.parametrize("moment", [a_worker_starts, a_worker_is_replaced])
+def test_a_main_process_killed_early_leaves_nothing(
+    start_server: StartServer, moment: Callable[[ServerProcess], bool]
+) -> None:
+    """Workers that are still starting when the main process is killed end as well."""
+    server = start_server(workers=2, wait=False)
+
+    def has_come() -> bool:
+        server.descendants()
+        return moment(server)
+
+    wait_until(has_come, moment.__name__)
+    descendants = server.descendants()
+    server.process.kill()
+    server.process.wait()
+    wait_until(lambda: not any(map(is_alive, descendants)), f"{descendants} have ended")
