@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 import hiredis
 
-from ..logs import logger
+from ..logs import RateLimitedWarning, logger
 from .endpoint import Endpoint
 
 Reply = Any
@@ -77,6 +77,8 @@ class Link:
         self._connection: _Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._backoff = MIN_BACKOFF
+        self._proven = False
+        self._away = RateLimitedWarning()
 
     def start(self) -> None:
         """Begin to connect; `link_up` tells when it has worked."""
@@ -112,6 +114,22 @@ class Link:
         assert self._connection is not None
         self._connection.write(commands)
 
+    def prove(self) -> None:
+        """Tell that the connection does what it is for; only then does the back-off begin anew."""
+        if self._proven:
+            return
+        self._proven = True
+        self._backoff = MIN_BACKOFF
+        if self.last_error:
+            logger.info("Redis %s (%s) is there again", self._endpoint, self._name)
+            self.last_error = ""
+
+    def rebuild(self, reason: str) -> None:
+        """Give up the connection, if there is one, and build a new one."""
+        if self._connection is not None:
+            self._connection.reason = reason
+            self._connection.abort()
+
     async def _run(self) -> None:
         while True:
             try:
@@ -129,13 +147,12 @@ class Link:
         async with asyncio.timeout(self._timeout):
             connection = await self._connect(asyncio.get_running_loop())
         try:
-            self._log_up()
+            self._proven = False
             self._connection = connection
             self.state = LinkState.UP
             connection.hand_over(self._owner)
             self._owner.link_up()
             await self._watch(connection)
-            self._backoff = MIN_BACKOFF
             self.reconnects += 1
             raise ConnectionResetError(connection.reason)
         finally:
@@ -175,13 +192,8 @@ class Link:
 
     def _log_down(self, reason: str) -> None:
         if reason != self.last_error:  # once per change, not once per attempt
-            logger.warning("Redis %s (%s) is away: %s", self._endpoint, self._name, reason)
+            self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason)
             self.last_error = reason
-
-    def _log_up(self) -> None:
-        if self.last_error:
-            logger.info("Redis %s (%s) is there again", self._endpoint, self._name)
-            self.last_error = ""
 
 
 class _Refused(Exception):

@@ -198,6 +198,8 @@ class Publisher:
                 self.refused += 1
                 self._unconfirmed -= 1
                 self._refusal.log("Redis refused a PUBLISH: %s", reply)
+            else:
+                self.link.prove()  # the PONG that every connection begins with
         self.published += confirmed
         self._unconfirmed -= confirmed
         if not self._unconfirmed and not self._outbox and not self._queue:

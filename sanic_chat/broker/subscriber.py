@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
-from ..logs import logger
 from .endpoint import Endpoint
 from .link import Link, Reply, pack
 
@@ -154,7 +153,7 @@ class Subscriber:
         on_message = self._on_message
         for reply in replies:
             if type(reply) is not list:
-                logger.warning("Redis answered the subscriber: %s", reply)
+                self.link.rebuild(f"it answered the subscriber: {reply}")
             elif reply[0] == b"message":
                 on_message(reply[1], reply[2])
             elif reply[0] == b"subscribe":
@@ -174,6 +173,7 @@ class Subscriber:
 
     def _recovered(self) -> None:
         self.is_up = True
+        self.link.prove()
         self._on_up(self._loop.time() - self._down_since)
 
 
