@@ -5,8 +5,7 @@ The only module below `server.py` that sees both Sanic's life cycle and the pod'
     main process   main_process_start   embedded Redis, if there is no REDIS_URL
                    main_process_ready   supervisor
                    main_process_stop    embedded Redis ends
-    each worker    before_server_start  pod and reporter
-                   after_server_start   stop signals, watch over the main process
+    each worker    before_server_start  stop signals, watch over the main process; pod, reporter
                    before_server_stop   drain, then the links to Redis
 """
 
@@ -31,7 +30,7 @@ from .logs import keep_tokens_out_of_logs, logger
 from .orphans import OrphanWatch, remember_state_server
 from .pod import Pod
 from .reporter import Reporter, build_report
-from .signals import hold_stop_signals, stop_once_on_signal
+from .signals import StopSignals, hold_stop_signals
 from .stats import StatsStore
 from .supervisor import Supervisor
 from .upgrade import ChatHttpProtocol, close_http_connections
@@ -88,8 +87,9 @@ def create_app(*, config: Config | None = None) -> ChatServer:
     app.main_process_start(_start_embedded_redis)
     app.main_process_ready(_supervise)
     app.main_process_stop(_stop_embedded_redis)
+    app.before_server_start(_watch_for_the_end)
     app.before_server_start(_start_pod)
-    app.after_server_start(_take_signals)
+    app.after_server_start(_say_ready)
     app.before_server_stop(_drain, priority=DRAIN_PRIORITY)
     app.after_server_stop(_stop_embedded_redis)
     app.after_server_stop(_end_as_orphan)
@@ -153,11 +153,18 @@ async def _start_pod(app: ChatServer) -> None:
     logger.info("Pod %s: worker %s, Redis at %s", pod.id, worker, pod.endpoint)
 
 
-async def _take_signals(app: ChatServer) -> None:
+async def _watch_for_the_end(app: ChatServer) -> None:
     if not Sanic.test_mode:
         loop = asyncio.get_running_loop()
-        stop_once_on_signal(loop, lambda: app.stop(terminate=False))
+        StopSignals(
+            loop,
+            stop=lambda: app.stop(terminate=False),
+            is_running=lambda: app.state.is_running,
+        )
         app.ctx.orphan_watch = OrphanWatch(loop)
+
+
+def _say_ready(app: ChatServer) -> None:
     logger.info("Pod %s is ready [%d]", app.ctx.pod.id, os.getpid())
 
 

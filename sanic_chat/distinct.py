@@ -46,7 +46,7 @@ class DistinctSample:
         """An item left the set; `rest` is the set without it, read only if the sample got thin."""
         self.size -= 1
         self.hashes.discard(_hash(item))
-        if self.level and len(self.hashes) < MAX_SAMPLE // 8:
+        if self.level and (self.size <= MAX_SAMPLE // 4 * 3 or len(self.hashes) < MAX_SAMPLE // 8):
             self.level = 0
             self.hashes = set()
             for other in rest:

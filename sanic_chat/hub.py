@@ -148,6 +148,7 @@ class Hub:
                     overflowed.append((session, count))
         # Closing changes the sets that were iterated over above.
         for session, count in overflowed:
+            self.deliveries -= count
             session.overflow(count)
 
     def _write_without_echo(

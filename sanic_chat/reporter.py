@@ -74,6 +74,7 @@ class Reporter:
         self._interval = interval
         self._rooms = rooms
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Begin to report."""
@@ -81,9 +82,12 @@ class Reporter:
 
     async def close(self, timeout: float) -> None:
         """Report no more, and take this pod's report off Redis within `timeout` seconds."""
+        self._closing.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            _, running = await asyncio.wait([self._task], timeout=timeout)
+            if running:  # in the middle of a write to a Redis that does not answer
+                self._task.cancel()
+                await asyncio.wait(running, timeout=timeout)
         with suppress(RedisError, OSError, TimeoutError):  # it expires
             async with asyncio.timeout(timeout):
                 await self._store.remove(self._report()["pod_id"])
@@ -104,7 +108,10 @@ class Reporter:
         )
 
     async def _run(self) -> None:
-        while True:
+        # Not ended by `cancel` alone: on Python 3.11 redis-py can swallow it.
+        while not self._closing.is_set():
             with suppress(RedisError, OSError):  # the links log that, and the next one is the retry
                 await self._store.write(self._report())
-            await asyncio.sleep(self._interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._closing.wait()

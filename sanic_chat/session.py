@@ -27,6 +27,9 @@ from .websocket import (
     text_frame,
 )
 
+CLOSING_BYTES = 32 * 1024 * 1024
+"""What a client may still send after our close frame before its socket is dropped."""
+
 
 class State(Enum):
     OPEN = "open"
@@ -70,6 +73,7 @@ class Session(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_ignored_bytes",
         "_in_flight",
         "_parser",
         "_queue",
@@ -121,6 +125,7 @@ class Session(asyncio.Protocol):
         self._queue: list[bytes] | None = None
         self._queued_messages = 0
         self._queued_bytes = 0
+        self._ignored_bytes = 0
         self._in_flight = 0  # messages of the queue that the transport holds by now
 
     # -- the socket ------------------------------------------------------------------------
@@ -136,10 +141,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         parser = self._parser
-        if parser.finished:
-            return  # closing at once, with bytes unread, would reset the connection
         if self.state is State.OPEN:
             self.quiet_looks = 0
+        elif not self._still_listens(len(data)):
+            return
         for opcode, payload in parser.receive(data):
             if opcode == TEXT:
                 if self.state is State.OPEN:
@@ -260,6 +265,18 @@ class Session(asyncio.Protocol):
         """Drop the socket at once, with all that waits; `connection_lost` follows."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _still_listens(self, size: int) -> bool:
+        """Whether what comes after our own close frame is still looked at.
+
+        Only the client's close frame is of interest there. The rest is read all the same: closing
+        with bytes unread resets the connection, and the client would never see why.
+        """
+        self._ignored_bytes += size
+        if self._ignored_bytes > CLOSING_BYTES:
+            self.abort()
+            return False
+        return not self._parser.finished
 
     def _close_received(self, payload: bytes) -> None:
         if self.state is State.OPEN:

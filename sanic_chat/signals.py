@@ -13,9 +13,11 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import resource_tracker
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POLL_SECONDS = 0.02
 
 
 def hold_stop_signals() -> None:
@@ -26,23 +28,38 @@ def hold_stop_signals() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
-def stop_once_on_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    """Call `stop` on the first SIGINT or SIGTERM, and ignore all later ones.
+class StopSignals:
+    """In a worker: calls `stop` on the loop for the first SIGINT or SIGTERM, and only for that.
 
-    A signal that waited because of `hold_stop_signals` counts. Takes the place of Sanic's own
-    handlers, which end the loop in the middle of a drain when a second signal comes.
+    A thread takes the signals, from as early on as a listener can start it: Sanic ignores both for
+    a moment while it starts, which throws away one that waits, and its own handlers end the loop
+    in the middle of a drain when a second one comes. They stay blocked for the worker's life.
+    `stop` is called when `is_running` says that the server runs, since Sanic cannot be stopped
+    earlier.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
 
-    def stop_once() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        stop()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        stop: Callable[[], None],
+        is_running: Callable[[], bool],
+    ) -> None:
+        self._loop = loop
+        self._stop = stop
+        self._is_running = is_running
+        hold_stop_signals()
+        threading.Thread(target=self._wait, name="stop-signals", daemon=True).start()
 
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop_once)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    def _wait(self) -> None:
+        signal.sigwait(STOP_SIGNALS)
+        with suppress(RuntimeError):  # the loop is closed: it stops anyway
+            self._loop.call_soon_threadsafe(self._stop_when_running)
+        while True:
+            signal.sigwait(STOP_SIGNALS)
+
+    def _stop_when_running(self) -> None:
+        if self._is_running():
+            self._stop()
+        else:
+            self._loop.call_later(POLL_SECONDS, self._stop_when_running)

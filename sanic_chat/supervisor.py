@@ -6,8 +6,8 @@ on, and speak to the manager through the pipe that it reads in its own loop.
 
 The only file that knows Sanic's `WorkerManager`. What it touches there: `.transient_processes`,
 `.durable_processes`, `.processes`, `.monitor_publisher` (messages `"{name}:"` and
-`"__TERMINATE__"`), `._all_workers_ack`, `.kill`, `.cleanup`, `ServerKilled`, and of a process
-`.name`, `.pid`, `.state`, `.is_alive()`.
+`"__TERMINATE__"`), `.wait_for_ack`, `.kill`, `.cleanup`, `ServerKilled`, and of a process `.name`,
+`.pid`, `.state`, `.exitcode`, `.is_alive()`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Supervisor:
     def __init__(self, manager: WorkerManager, *, restart_limit: int) -> None:
         self._manager = manager
         self._restart_limit = restart_limit
+        self._started = threading.Event()
         self._stopping = threading.Event()
         self._failed = False
         self._deaths: deque[float] = deque()
@@ -61,6 +62,8 @@ class Supervisor:
         self._manager.kill = self._kill  # type: ignore[method-assign]
         self._cleanup: Callable[[], None] = self._manager.cleanup
         self._manager.cleanup = self._clean_up  # type: ignore[method-assign]
+        self._wait_for_ack: Callable[[], None] = self._manager.wait_for_ack
+        self._manager.wait_for_ack = self._wait_for_start  # type: ignore[method-assign]
         for target in (self._wait_for_signals, self._watch_workers):
             threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True).start()
 
@@ -79,13 +82,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         # The manager puts back what it reads before all workers are up, and spins (sanic#2997).
-        deadline = time.monotonic() + START_SECONDS
+        if not self._started.wait(START_SECONDS):
+            self._kill_processes()
+            return
         with suppress(OSError, EOFError):
-            while not _all_workers_ack(self._manager):
-                if time.monotonic() > deadline:
-                    self._kill_processes()
-                    return
-                time.sleep(POLL_SECONDS)
             for process in self._manager.durable_processes:
                 # A reloader or inspector was born with the signals blocked.
                 _kill(process)
@@ -99,6 +99,11 @@ class Supervisor:
         """In place of `WorkerManager.kill`: the workers, and nobody else."""
         self._kill_processes()
         raise ServerKilled
+
+    def _wait_for_start(self) -> None:
+        """In place of `WorkerManager.wait_for_ack`, to know when it is over."""
+        self._wait_for_ack()
+        self._started.set()
 
     def _clean_up(self) -> None:
         """In place of `WorkerManager.cleanup`, which is the last thing its `run` calls."""
@@ -152,7 +157,3 @@ def _kill(process: WorkerProcess) -> None:
 
 def _is_alive(process: WorkerProcess) -> bool:
     return bool(process.is_alive())  # type: ignore[no-untyped-call]
-
-
-def _all_workers_ack(manager: WorkerManager) -> bool:
-    return bool(manager._all_workers_ack())  # type: ignore[no-untyped-call]
