@@ -52,17 +52,6 @@ def shared_redis() -> Iterator[RedisProcess]:
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisProcess]:
-    """A Redis of the test's own, to do harm to."""
-    process = RedisProcess()
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-
-
-@pytest.fixture
 def start_server() -> Iterator[StartServer]:
     """Start servers with the real command; each must stop well, unless the test has ended it.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import json
 import os
 import re
@@ -15,21 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pytest
-import uvloop
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.utils import apply_mask
 
 from sanic_chat.broker.embedded import find_server_program
-from sanic_chat.session import Session, SessionLimits
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0
@@ -328,96 +321,3 @@ async def close_code(client: ClientConnection, timeout: float = DEADLINE) -> int
 
 
 # -- sessions without a server ---------------------------------------------------------------
-
-
-def client_frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:
-    """A frame as a client sends it; `first` is its first byte: FIN, RSV and opcode."""
-    length = len(payload)
-    mask_bit = 0x80 if masked else 0
-    if length < 126:
-        header = bytes((first, mask_bit | length))
-    elif length < 0x10000:
-        header = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
-    if not masked:
-        return header + payload
-    mask = b"\x37\xfa\x21\x3d"
-    return header + mask + apply_mask(payload, mask)
-
-
-def take_server_frame(stream: bytearray) -> tuple[int, bytes] | None:
-    """Take the first frame off what a server sent, as opcode and payload; None if none is whole."""
-    if len(stream) < 2:
-        return None
-    assert stream[0] & 0xF0 == 0x80, f"not a whole frame without RSV bits: {stream[0]:#x}"
-    start, length = 2, stream[1]
-    if length > 125:
-        assert length < 128, "the server's frame is masked"
-        start = 4 if length == 126 else 10
-        length = int.from_bytes(stream[2:start], "big")
-    if len(stream) < start + length:
-        return None
-    frame = stream[0] & 0xF, bytes(stream[start : start + length])
-    del stream[: start + length]
-    return frame
-
-
-def server_frames(data: bytes) -> list[tuple[int, bytes]]:
-    """All frames of what a server sent; it must end at the end of a frame."""
-    stream = bytearray(data)
-    frames = []
-    while (frame := take_server_frame(stream)) is not None:
-        frames.append(frame)
-    assert not stream, f"{len(stream)} bytes behind the last whole frame"
-    return frames
-
-
-class RecordingOwner:
-    """The owner of sessions, which notes what they tell it."""
-
-    def __init__(
-        self,
-        *,
-        max_message_bytes: int = 65536,
-        send_queue_messages: int = 256,
-        send_queue_bytes: int = 2**20,
-    ) -> None:
-        self.limits = SessionLimits(max_message_bytes, send_queue_messages, send_queue_bytes)
-        self.received: list[bytes] = []
-        self.ends: list[tuple[str, Session]] = []
-        self.dropped: Counter[str] = Counter()
-
-    def message_received(self, session: Session, payload: bytes) -> None:
-        self.received.append(payload)
-
-    def session_closing(self, session: Session) -> None:
-        self.ends.append(("closing", session))
-
-    def session_closed(self, session: Session) -> None:
-        self.ends.append(("closed", session))
-
-    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
-        self.dropped[reason] += messages
-
-
-def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on asyncio's loop and on uvloop; an error in a callback fails it."""
-
-    @functools.wraps(test)
-    def run(
-        *instance: Any, new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any
-    ) -> None:
-        problems: list[dict[str, Any]] = []
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.get_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-            runner.run(test(*instance, **arguments))
-        assert problems == []
-
-    signature = inspect.signature(test)
-    new_loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), new_loop]
-    )
-    loops = (asyncio.new_event_loop, uvloop.new_event_loop)
-    return pytest.mark.parametrize("new_loop", loops, ids=("asyncio", "uvloop"))(run)

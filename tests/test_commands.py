@@ -50,6 +50,12 @@ async def talks(server: ServerProcess) -> None:
             2,
             id="sanic sanic_chat:create_app --factory",
         ),
+        pytest.param(
+            (SANIC, "server:create_app", "--factory"),
+            TWO_WORKERS,
+            2,
+            id="sanic server:create_app --factory",
+        ),
         pytest.param((SANIC, "server.py"), ALONE, 1, id="sanic server.py --single-process"),
         pytest.param((sys.executable, "-m", "sanic", "server:app"), (), 1, id="python -m sanic"),
         pytest.param((sys.executable, "server.py"), TWO_WORKERS, 2, id="python server.py"),

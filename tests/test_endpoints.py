@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from .clients import RawClient, receive_until, running_server
-from .harness import RedisProcess, ServerProcess, client_frame, close_code, receive
+from .frames import client_frame
+from .harness import RedisProcess, ServerProcess, close_code, receive
 
 PREFIX = "/api/chat-api"
 

@@ -15,7 +15,9 @@ from sanic_chat.heartbeat import LOOKS, SLOTS, Heartbeat
 from sanic_chat.session import Session, State
 from sanic_chat.websocket import PING, CloseCode
 
-from .harness import RecordingOwner, client_frame, eventually, on_both_loops, server_frames
+from .frames import client_frame, server_frames
+from .harness import eventually
+from .sessions import RecordingOwner, on_both_loops
 from .test_hub import RecordingTransport
 from .test_session import connected
 

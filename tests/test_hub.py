@@ -13,7 +13,8 @@ from sanic_chat.room import Room
 from sanic_chat.session import Session, State
 from sanic_chat.websocket import CLOSE, TEXT, CloseCode
 
-from .harness import RecordingOwner, server_frames
+from .frames import server_frames
+from .sessions import RecordingOwner
 
 
 class RecordingTransport(asyncio.Transport):

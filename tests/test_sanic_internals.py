@@ -92,7 +92,7 @@ def http_protocols() -> list[HttpProtocol]:
 
 
 async def test_the_http_protocol_of_a_connection(app: ChatServer) -> None:
-    """HttpProtocol has transport, connections, recv_buffer, its timer, close_if_idle and abort."""
+    """HttpProtocol has transport, connections, recv_buffer, its timer and close_if_idle."""
     async with client_of(app) as client:
         await eventually(lambda: app.ctx.http_connections, "Sanic has accepted the connection")
         (protocol,) = app.ctx.http_connections
@@ -106,7 +106,7 @@ async def test_the_http_protocol_of_a_connection(app: ChatServer) -> None:
         client.send(b"GET ")
         await eventually(lambda: protocol.recv_buffer == b"GET ", "it has received the bytes")
         assert protocol.close_if_idle() is False
-        protocol.abort()
+        protocol.transport.abort()
         assert await client.reader.read() == b""
         await eventually(lambda: not protocol.connections, "it has left its set")
 
@@ -247,12 +247,24 @@ def test_the_terminate_message_ends_the_loop(manager: WorkerManager) -> None:
     wait_until(lambda: not process.is_alive(), "the worker has ended")
 
 
-def test_all_workers_ack(manager: WorkerManager) -> None:
-    """`_all_workers_ack` is true once every worker has said that it is up."""
-    assert manager._all_workers_ack() is False
+def test_wait_for_ack_returns_when_all_workers_are_up(manager: WorkerManager) -> None:
+    """`wait_for_ack` returns once every worker has said that it is up."""
     (process,) = manager.transient_processes
     process.set_state(ProcessState.ACKED)
-    assert manager._all_workers_ack() is True
+    manager.wait_for_ack()
+
+
+def test_monitor_waits_for_ack_through_the_manager(
+    manager: WorkerManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`monitor` looks `wait_for_ack` up on the manager."""
+
+    def wait_for_ack() -> None:
+        raise ServerKilled
+
+    monkeypatch.setattr(manager, "wait_for_ack", wait_for_ack)
+    with pytest.raises(ServerKilled):
+        manager.monitor()
 
 
 def test_run_ends_with_cleanup(manager: WorkerManager, monkeypatch: pytest.MonkeyPatch) -> None:

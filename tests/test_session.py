@@ -12,14 +12,9 @@ import pytest
 from sanic_chat.session import Session, State
 from sanic_chat.websocket import CLOSE, PING, PONG, TEXT, CloseCode, ping_frame
 
-from .harness import (
-    DEADLINE,
-    RecordingOwner,
-    client_frame,
-    eventually,
-    on_both_loops,
-    take_server_frame,
-)
+from .frames import client_frame, take_server_frame
+from .harness import DEADLINE, eventually
+from .sessions import RecordingOwner, on_both_loops
 
 SMALL_BUFFER = 4096
 """Bytes asked of the kernel for each direction, so that a client is soon too slow."""

@@ -16,15 +16,8 @@ from uuid import uuid4
 import pytest
 
 from .clients import RawClient, receive_until, running_server
-from .harness import (
-    DEADLINE,
-    RedisProcess,
-    ServerProcess,
-    client_frame,
-    eventually,
-    receive,
-    take_server_frame,
-)
+from .frames import client_frame, take_server_frame
+from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
 
 QUEUE_BYTES = 256 * 1024
 HEARTBEAT_TIMEOUT = 2.0

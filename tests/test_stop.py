@@ -21,15 +21,14 @@ from sanic_chat.stats import StatsStore
 
 from .clients import RawClient
 from .conftest import StartServer
+from .frames import client_frame, server_frames
 from .harness import (
     DEADLINE,
     RedisProcess,
     ServerProcess,
-    client_frame,
     close_code,
     is_alive,
     receive_event,
-    server_frames,
     wait_until,
 )
 

@@ -20,7 +20,7 @@ from sanic_chat.websocket import (
     text_frame,
 )
 
-from .harness import client_frame
+from .frames import client_frame
 
 LIMIT = 1024
 

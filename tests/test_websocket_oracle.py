@@ -30,7 +30,7 @@ from sanic_chat.websocket import (
     text_frame,
 )
 
-from .harness import client_frame, server_frames
+from .frames import client_frame, server_frames
 
 LIMIT = 300
 """Bytes a message may have here: above and below it there are 16-bit lengths."""
