@@ -14,13 +14,11 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from functools import partial
 
 from . import notices
 from .broker import Endpoint, Publisher, Subscriber
 from .config import Config
-from .distinct import DistinctSample
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
 from .hub import Hub
@@ -40,14 +38,13 @@ from .message import (
 )
 from .names import (
     GLOBAL_CHANNEL,
-    ROOM_CHANNEL_PREFIX,
     ROOM_NAME_RULE,
     normalise_room_name,
     presence_channel,
-    room_channel,
 )
 from .notifier import Notifier
 from .room import Room
+from .rooms import Rooms
 from .session import Session, SessionLimits, State
 from .timestamp import TimestampText
 
@@ -92,7 +89,6 @@ class Pod:
         self._envelope_head = envelope_head(self.id)
         self._bad_envelope = RateLimitedWarning()
         self.notifier = Notifier(self._timestamp)
-        self.room_sample = DistinctSample()
 
         loop = asyncio.get_running_loop()
         self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
@@ -107,6 +103,12 @@ class Pod:
             on_message=self._envelope_received,
             on_up=self.notifier.redis_is_back,
             on_down=self.notifier.redis_is_away,
+        )
+        self.rooms = Rooms(
+            self.hub,
+            self.subscriber,
+            subscribe_timeout=config.subscribe_timeout,
+            announce=self._announce,
         )
         self.publisher = Publisher(
             self.endpoint,
@@ -141,38 +143,14 @@ class Pod:
 
     # -- sessions come and go --------------------------------------------------------------
 
-    async def prepare_join(self, room: str | None, *, presence: bool) -> bool:
-        """Make sure that what is published to a room from now on reaches this pod.
-
-        True once Redis has confirmed it; False if Redis is away or does not confirm within
-        `CHAT_SUBSCRIBE_TIMEOUT`. Call `open` or `forget_join` afterwards, in the same loop turn.
-        """
-        waiting = [
-            future
-            for channel in _channels(room, presence=presence)
-            if (future := self.subscriber.subscribe(channel)) is not None
-        ]
-        if not waiting:
-            return True
-        if not self.subscriber.link.is_up:
-            return False
-        _, pending = await asyncio.wait(waiting, timeout=self._config.subscribe_timeout)
-        return not pending
-
-    def forget_join(self, room: str | None, *, presence: bool) -> None:
-        """The join that was prepared does not come: let go of what nobody else needs."""
-        for channel in _channels(room, presence=presence):
-            if channel not in self.hub.rooms:
-                self.subscriber.unsubscribe_later(channel)
-
     def open(self, session: Session, room: str | None, *, confirmed: bool) -> None:
-        """A session can send and receive from now on; `confirmed` is what `prepare_join` said."""
+        """A session can send and receive from now on; `confirmed` is what `rooms.prepare` said."""
         self.connected += 1
         self.closed_sessions.clear()
         self.heartbeat.add(session)
         self.hub.add(session)
         if room is not None:
-            session.room = self._enter(session, room)
+            session.room = self.rooms.enter(session, room)
         if session.system_events:
             self.notifier.add(session)
             self.notifier.tell(session, self._welcome(session))
@@ -190,7 +168,7 @@ class Pod:
         )
 
     def _tell_when_confirmed(self, session: Session, room: str) -> None:
-        confirmation = self.subscriber.subscribe(room_channel(room))
+        confirmation = self.rooms.confirmation(room)
         if confirmation is None:
             return
         since = time.monotonic()
@@ -204,11 +182,8 @@ class Pod:
         confirmation.add_done_callback(tell)
 
     def session_closing(self, session: Session) -> None:
-        rooms = session.rooms
         self.notifier.discard(session)
-        self._gone(self.hub.remove(session))
-        for room in rooms:
-            self._announce(session, room, notices.LEFT)
+        self.rooms.remove(session)
 
     def session_closed(self, session: Session) -> None:
         self.heartbeat.discard(session)
@@ -262,14 +237,10 @@ class Pod:
                 return self.hub.everyone
             wanted = room.name or ""
         elif room is None or room.name != wanted:
-            room = self._joined_room(session, _room_name(wanted, message))
+            room = self.rooms.find(session, _room_name(wanted, message))
         if room is None or session not in room.members:
             raise BadMessage("not_in_room", f"You are not in room {wanted!r}", message.id or None)
         return room
-
-    def _joined_room(self, session: Session, name: str) -> Room | None:
-        channel = room_channel(name)
-        return next((room for room in session.rooms if room.channel == channel), None)
 
     def _not_published(self, session: Session, id: bytes) -> None:
         if session.state is State.OPEN:
@@ -286,6 +257,7 @@ class Pod:
 
     def _command(self, session: Session, message: ClientMessage) -> None:
         command = parse_command(message)
+        self.hub.flush()  # the answer comes after what the client sent before it
         id = message.id or None
         if command.action == "ping":
             self.notifier.tell(session, notices.reply("pong", id))
@@ -302,15 +274,15 @@ class Pod:
 
     def _join(self, session: Session, name: str, id: str | None) -> None:
         joined = len({room.name for room in session.rooms})  # presence is no second room
-        if self._joined_room(session, name) is None:
+        if self.rooms.find(session, name) is None:
             if joined >= self._config.rooms_per_session:
                 raise BadMessage(
                     "too_many_rooms",
                     f"You are in {joined} rooms, and {self._config.rooms_per_session} are allowed",
                     id,
                 )
-            self._enter(session, name)
-        confirmed = self.subscriber.subscribe(room_channel(name))
+            self.rooms.enter(session, name)
+        confirmed = self.rooms.confirmation(name)
         reply = partial(self.notifier.tell, session, notices.reply(notices.JOINED, id, room=name))
         if confirmed is None or not self.subscriber.link.is_up:
             reply()
@@ -318,58 +290,18 @@ class Pod:
             confirmed.add_done_callback(lambda future: future.cancelled() or reply())
 
     def _leave(self, session: Session, name: str, id: str | None) -> None:
-        room = self._joined_room(session, name)
-        if room is None:
+        if self.rooms.find(session, name) is None:
             raise BadMessage("not_in_room", f"You are not in room {name!r}", id)
-        leaving = [other for other in session.rooms if other.name == name]  # and its presence
-        self._gone([other for other in leaving if self.hub.leave(session, other)])
-        self._announce(session, room, notices.LEFT)
+        self.rooms.leave(session, name)
         self.notifier.tell(session, notices.reply(notices.LEFT, id, room=name))
 
-    # -- rooms -----------------------------------------------------------------------------
-
-    def _enter(self, session: Session, name: str) -> Room:
-        channel = room_channel(name)
-        room = self._room(channel, name)
-        if not self.hub.join(session, room):
-            if channel not in self.hub.rooms:
-                self._gone([room])
-            return room
-        if session.room is not None and session.room.name == name:
-            session.room = room  # it may have been gone in between
-        self._announce(session, room, notices.JOINED)
-        if session.presence:
-            self.hub.join(session, self._room(presence_channel(name), name))
-        return room
-
-    def _room(self, channel: bytes, name: str) -> Room:
-        room = self.hub.rooms.get(channel)
-        if room is None:
-            room = Room(channel, name, json_text(name))
-            self.subscriber.subscribe(channel)
-            if channel.startswith(ROOM_CHANNEL_PREFIX):
-                self.room_sample.add(channel)
-        return room
-
-    def _gone(self, rooms: Iterable[Room]) -> None:
-        for room in rooms:
-            self.subscriber.unsubscribe_later(room.channel)
-            if room.channel.startswith(ROOM_CHANNEL_PREFIX):
-                self.room_sample.discard(room.channel, self._room_channels())
-
-    def _room_channels(self) -> Iterator[bytes]:
-        return (channel for channel in self.hub.rooms if channel.startswith(ROOM_CHANNEL_PREFIX))
-
-    def _announce(self, session: Session, room: Room, event: str) -> None:
+    def _announce(self, session: Session, room: str, event: str) -> None:
         """Tell who asked for presence, on every pod, that a session joined or left a room."""
-        assert room.name is not None
-        channel = presence_channel(room.name)
-        if room.channel == channel:
-            return
+        channel = presence_channel(room)
         body = build_message(
             id=new_id(),
             type=b"presence",
-            room=room.json_name,
+            room=json_text(room),
             sender=session.sender,
             data=json_bytes(notices.presence(event)),
             timestamp=self._timestamp.now(),
@@ -410,12 +342,6 @@ class Pod:
                 timestamp=envelope.timestamp.encode() or self._timestamp.now(),
             ),
         )
-
-
-def _channels(room: str | None, *, presence: bool) -> list[bytes]:
-    if room is None:
-        return []
-    return [room_channel(room), presence_channel(room)] if presence else [room_channel(room)]
 
 
 def _room_name(text: str | None, message: ClientMessage) -> str:

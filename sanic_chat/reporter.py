@@ -40,7 +40,7 @@ def build_report(pod: Pod, *, worker: str) -> Report:
         "uptime_seconds": round(time.monotonic() - pod.started_at, 1),
         "draining": pod.draining,
         "connections": len(pod.hub.everyone.members),
-        "rooms": pod.room_sample.size,
+        "rooms": pod.rooms.sample.size,
         "messages_in": pod.messages_in,
         "messages_out": pod.hub.deliveries,
         "messages_published": publisher.published,
@@ -57,8 +57,8 @@ def build_report(pod: Pod, *, worker: str) -> Report:
         },
         "largest_rooms": {room.name: len(room.members) for room in largest},
         "room_sample": {
-            "level": pod.room_sample.level,
-            "hashes": sorted(pod.room_sample.hashes),
+            "level": pod.rooms.sample.level,
+            "hashes": sorted(pod.rooms.sample.hashes),
         },
     }
 

@@ -45,7 +45,7 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
         presence = "presence" in events
         opened = False
         try:
-            confirmed = await pod.prepare_join(room, presence=presence)
+            confirmed = await pod.rooms.prepare(room, presence=presence)
             _refuse_while_draining(request, pod)  # it may have begun in between
             if is_connected(request):
                 session = Session(
@@ -64,7 +64,7 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
                 opened = True
         finally:
             if not opened:
-                pod.forget_join(room, presence=presence)
+                pod.rooms.forget(room, presence=presence)
     except UpgradeRefused as refusal:
         return refusal_response(refusal)
     return None
