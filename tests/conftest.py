@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,15 +41,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(3600))
 
 
+@contextmanager
+def running_redis() -> Iterator[RedisProcess]:
+    process = RedisProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisProcess]:
     """One Redis for all tests that do not harm it; servers are told apart by their rooms."""
-    redis = RedisProcess()
-    try:
-        redis.start()
-        yield redis
-    finally:
-        redis.close()
+    with running_redis() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[RedisProcess]:
+    """A Redis for a module to harm; whoever does mends it again."""
+    with running_redis() as process:
+        yield process
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisProcess]:
+    """A Redis of the test's own, to do harm to."""
+    with running_redis() as process:
+        yield process
 
 
 @pytest.fixture

@@ -14,17 +14,6 @@ from .harness import RedisProcess, ServerProcess, receive, receive_event
 
 
 @pytest.fixture(scope="module")
-def own_redis() -> Iterator[RedisProcess]:
-    """A Redis for this module to kill; whoever does starts it again."""
-    process = RedisProcess()
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-
-
-@pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
     with running_server(
         workers=2,

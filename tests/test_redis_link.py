@@ -45,17 +45,6 @@ MARGIN = 3.0
 
 
 @pytest.fixture(scope="module")
-def own_redis() -> Iterator[RedisProcess]:
-    """A Redis for this module to harm; whoever does mends it again."""
-    process = RedisProcess()
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-
-
-@pytest.fixture(scope="module")
 def cluster(own_redis: RedisProcess) -> Iterator[ServerProcess]:
     """Two pods that notice a silent Redis within 1.5 s."""
     with running_server(

@@ -34,17 +34,6 @@ INTERVAL = 0.2
 
 
 @pytest.fixture(scope="module")
-def own_redis() -> Iterator[RedisProcess]:
-    """A Redis where no other servers report."""
-    process = RedisProcess()
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-
-
-@pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
     with running_server(
         workers=2,
