@@ -5,16 +5,22 @@ them: children inherit the mask, so a signal that comes while a worker is starti
 instead of being lost or ending it with a traceback (sanic#2997, #2986). The main process never
 handles them in a signal handler, where Sanic would re-enter its multiprocessing proxies; a
 thread takes them instead (see `supervisor`).
+
+What it touches of Sanic's inside: `sanic.server.runners._setup_system_signals`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from typing import Any
+
+from sanic.server import runners
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.02
@@ -22,20 +28,29 @@ POLL_SECONDS = 0.02
 
 def hold_stop_signals() -> None:
     """Let SIGINT and SIGTERM wait, in this thread and in all processes it makes from now on."""
-    if threading.current_thread() is threading.main_thread():
-        # It unblocks both signals when it starts its process, so that has to come first.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    arrived: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: arrived.append(number))
+        for number in STOP_SIGNALS
+    }
+    # It unblocks both signals when it starts its process, so that has to come first.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for stop_signal, handler in before.items():
+        signal.signal(stop_signal, handler)
+    for number in arrived:
+        os.kill(os.getpid(), number)  # now it waits, for whichever thread takes it
 
 
 class StopSignals:
     """In a worker: calls `stop` on the loop for the first SIGINT or SIGTERM, and only for that.
 
-    A thread takes the signals, from as early on as a listener can start it: Sanic ignores both for
-    a moment while it starts, which throws away one that waits, and its own handlers end the loop
-    in the middle of a drain when a second one comes. They stay blocked for the worker's life.
-    `stop` is called when `is_running` says that the server runs, since Sanic cannot be stopped
-    earlier.
+    A thread takes the signals, which stay blocked for the worker's life. Sanic's own set-up is
+    put out of action: it ignores both for a moment, which throws away one that waits, and its
+    handlers end the loop in the middle of a drain when a second one comes. `stop` is called when
+    `is_running` says that the server runs, since Sanic cannot be stopped earlier.
     """
 
     def __init__(
@@ -48,6 +63,7 @@ class StopSignals:
         self._loop = loop
         self._stop = stop
         self._is_running = is_running
+        runners._setup_system_signals = _mark_worker_process  # type: ignore[assignment]
         hold_stop_signals()
         threading.Thread(target=self._wait, name="stop-signals", daemon=True).start()
 
@@ -63,3 +79,8 @@ class StopSignals:
             self._stop()
         else:
             self._loop.call_later(POLL_SECONDS, self._stop_when_running)
+
+
+def _mark_worker_process(*arguments: Any) -> None:
+    """In place of `runners._setup_system_signals`: what else that does."""
+    os.environ["SANIC_WORKER_PROCESS"] = "true"

@@ -21,7 +21,7 @@ import pytest
 from sanic import Sanic
 from sanic.exceptions import ServerKilled
 from sanic.http import Http
-from sanic.server import HttpProtocol
+from sanic.server import HttpProtocol, runners
 from sanic.worker.constants import ProcessState
 from sanic.worker.manager import WorkerManager
 
@@ -295,6 +295,16 @@ def test_a_failed_start_kills_through_the_manager(
     manager.monitor_publisher.send("__TERMINATE_EARLY__")
     with pytest.raises(ServerKilled):
         manager.wait_for_ack()
+
+
+# -- sanic_chat.signals ------------------------------------------------------------------------
+
+
+def test_the_set_up_of_signals() -> None:
+    """A worker sets its signals up in `runners._setup_system_signals`, looked up when it serves."""
+    assert "_setup_system_signals" in runners._serve_http_1.__code__.co_names
+    parameters = inspect.signature(runners._setup_system_signals).parameters
+    assert list(parameters) == ["app", "run_multiple", "register_sys_signals", "loop"]
 
 
 # -- sanic_chat.orphans ------------------------------------------------------------------------
