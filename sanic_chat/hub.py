@@ -109,6 +109,8 @@ class Hub:
             room.is_global or self._dirty_global or (room.shared and self._dirty_shared)
         ):
             self.flush()
+        if room.pending:
+            return  # what was delivered meanwhile has marked it already
         self._dirty.append(room)
         if room.is_global:
             self._dirty_global = True
