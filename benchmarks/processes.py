@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_CORES = os.sched_getaffinity(0)  # before anything is pinned, which children inherit
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -21,6 +22,6 @@ def resident_bytes(pid: int) -> int:
 
 def pin(pid: int, core: int) -> None:
     """Let a process run on one core only; on a machine with a single core, do nothing."""
-    if len(os.sched_getaffinity(0)) > 1 or core in os.sched_getaffinity(0):
+    if len(_CORES) > 1:
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core})

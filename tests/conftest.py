@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,12 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @contextmanager
 def running_redis() -> Iterator[RedisProcess]:
-    process = RedisProcess()
-    try:
+    with closing(RedisProcess()) as process:
         process.start()
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture(scope="session")
