@@ -37,10 +37,8 @@ async def drain_sessions(pod: Pod, *, timeout: float) -> None:
     pod.notifier.drain(round(window * 1000))
     batch = max(1, round(len(sessions) * PAUSE_SECONDS / window)) if window else 1
     for start in range(0, len(sessions), batch):
-        pod.hub.flush()
         _close(sessions[start : start + batch])
         await asyncio.sleep(min(PAUSE_SECONDS, max(0.0, deadline - loop.time())))
-    pod.hub.flush()
     _close(pod.heartbeat.sessions())  # upgrades that were under way when it began
     await _wait_until_gone(pod, deadline)
     for session in pod.heartbeat.sessions():

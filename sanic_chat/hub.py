@@ -1,7 +1,8 @@
 """Who is in which room on this pod, and the fan-out to them.
 
-May live here: join, leave, deliver. Nothing here awaits, so each of them is atomic. Must not
-know JSON, Redis, Sanic or asyncio beyond the `call_soon` it is given.
+May live here: join, leave, deliver, and in which order fan-outs get their turns. Nothing here
+awaits, so each of them is atomic. Must not know JSON, Redis, Sanic or asyncio beyond the
+`call_soon` it is given.
 
 Rooms are kept by the name of their Redis channel, so what arrives there finds its members with
 one look-up, and every kind of channel (rooms, presence, global) is fanned out in the same way.
@@ -9,40 +10,53 @@ one look-up, and every kind of channel (rooms, presence, global) is fanned out i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from .fanout import FanOut, Overflow
 from .room import Member, Room
 from .websocket import text_frame
 
 CallSoon = Callable[[Callable[[], None]], Any]
+
+SLICE_MEMBERS = 256
+"""To how many members a long fan-out writes before everything else gets a turn: some 2 ms."""
 
 
 class Hub:
     """The rooms and sessions of one pod.
 
     `deliver` only notes a frame; at the end of the loop turn every member of a room gets all
-    frames of that turn in one write. Frames reach a session in the order in which `deliver` was
-    called, across rooms too.
+    frames of that turn in one write. A room of more than `slice_members` is written to slice by
+    slice, a loop turn each, while short fan-outs overtake it; what it is given meanwhile makes its
+    next fan-out. Frames reach a session in the order in which `deliver` was called, across rooms
+    too.
     """
 
-    def __init__(self, *, call_soon: CallSoon, everyone: Room) -> None:
+    def __init__(
+        self, *, call_soon: CallSoon, everyone: Room, slice_members: int = SLICE_MEMBERS
+    ) -> None:
         self.everyone = everyone
         """The global room: every session is a member, and nobody leaves it but by closing."""
         self.rooms: dict[bytes, Room] = {everyone.channel: everyone}
         self.deliveries = 0
         """Messages handed to sessions so far."""
         self._call_soon = call_soon
-        self._dirty: list[Room] = []
+        self._slice_members = slice_members
+        self._dirty: list[Room] = []  # rooms with something pending
         self._dirty_shared = False
         self._dirty_global = False
-        self._flush_scheduled = False
+        self._fan_outs: list[FanOut] = []  # in the order of delivery
+        self._turn_scheduled = False
+
+    # -- coming and going ------------------------------------------------------------------
 
     def add(self, session: Member) -> None:
         """A session begins to receive global messages."""
         if self.everyone.pending:
             self.flush()  # they came before it did
-        self.everyone.members.add(session)
+        self.everyone.members[session] = None
 
     def join(self, session: Member, room: Room) -> bool:
         """A session begins to receive a room's messages; True if it is a member now.
@@ -63,17 +77,17 @@ class Hub:
             if len(session.rooms) == 1:
                 session.rooms[0].shared += 1
         self.rooms[room.channel] = room
-        room.members.add(session)
+        room.members[session] = None
         session.rooms += (room,)
         return True
 
     def leave(self, session: Member, room: Room) -> bool:
         """A session stops receiving a room's messages. True if the room is empty and gone now."""
-        if room.pending:
-            self.flush()  # they are still for it
+        if session in room.members and (room.pending or room.fan_outs):
+            self.catch_up(session)  # they are still for it
         if session not in room.members:
             return False
-        room.members.discard(session)
+        del room.members[session]
         if len(session.rooms) > 1:
             room.shared -= 1
         session.rooms = tuple(other for other in session.rooms if other is not room)
@@ -86,24 +100,48 @@ class Hub:
 
     def remove(self, session: Member) -> list[Room]:
         """A session stops receiving anything; returns the rooms that are empty and gone now."""
-        if self.everyone.pending:
-            self.flush()
-        self.everyone.members.discard(session)
+        if self.everyone.pending or self.everyone.fan_outs:
+            self.catch_up(session)
+        self.everyone.members.pop(session, None)
         return [room for room in session.rooms if self.leave(session, room)]
 
-    def deliver(self, room: Room, message: bytes, *, muted: Member | None = None) -> None:
-        """Send a message to all members of a room, except `muted`, in this loop turn."""
+    # -- delivering ------------------------------------------------------------------------
+
+    def deliver(self, room: Room, message: bytes, *, sender: Member | None = None) -> None:
+        """Send a message to all members of a room, in this loop turn unless it is a large one.
+
+        A `sender` on this pod gets it too, unless its `echo` is off, and before all others: who
+        has just spoken is the likeliest to answer, and its answer then joins the next turn.
+        """
         if not room.pending:
             self._mark_dirty(room)
-        if muted is not None:
-            if room.muted is None:
-                room.muted = {}
-            room.muted.setdefault(muted, []).append(len(room.pending))
+        if sender is not None and sender in room.members:
+            del room.members[sender]
+            room.members[sender] = None
+            if not sender.echo:
+                if room.muted is None:
+                    room.muted = {}
+                room.muted.setdefault(sender, set()).add(len(room.pending))
         room.pending.append(text_frame(message))
+
+    def flush(self) -> None:
+        """Take what is pending as it is now, and write all of it that is short.
+
+        Members that cannot keep up are closed. What is delivered from now on comes after it, and
+        who joins from now on gets none of it.
+        """
+        if self._dirty:
+            self._take(self._dirty, left=[])
+
+    def catch_up(self, session: Member) -> None:
+        """Write to a session now everything that was delivered for it so far."""
+        self.flush()
+        overflows = [o for fan_out in self._fan_outs for o in fan_out.write_to(session)]
+        self._close(overflows)
 
     def _mark_dirty(self, room: Room) -> None:
         # Frames are joined per room, which would reorder two rooms' frames for a session that is
-        # in both. Where such a session can exist, what came first is written first.
+        # in both. Where such a session can exist, what came first is taken first.
         # Who overflows in a flush may cause more to be delivered, hence `while`.
         while self._dirty and (
             room.is_global or self._dirty_global or (room.shared and self._dirty_shared)
@@ -116,57 +154,54 @@ class Hub:
             self._dirty_global = True
         elif room.shared:
             self._dirty_shared = True
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._call_soon(self._flush_turn)
+        self._schedule_turn()
 
-    def _flush_turn(self) -> None:
-        self._flush_scheduled = False
-        self.flush()
+    def _schedule_turn(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._call_soon(self._turn)
 
-    def flush(self) -> None:
-        """Write now what is pending; members that cannot keep up are closed afterwards."""
-        dirty = self._dirty
-        if not dirty:
-            return
-        self._dirty = []
-        self._dirty_shared = self._dirty_global = False
-        overflowed: list[tuple[Member, int]] = []
-        for room in dirty:
-            frames, room.pending = room.pending, []
-            muted, room.muted = room.muted, None
-            count = len(frames)
-            chunk = frames[0] if count == 1 else b"".join(frames)
-            if muted is None:
-                recipients = room.members
-            else:
-                recipients = room.members - muted.keys()
-                self._write_without_echo(room, frames, muted, overflowed)
-            self.deliveries += count * len(recipients)
-            for session in recipients:
-                if session.writable:
-                    session.write(chunk)
-                elif not session.enqueue(chunk, count):
-                    overflowed.append((session, count))
-        # Closing changes the sets that were iterated over above.
-        for session, count in overflowed:
-            self.deliveries -= count
-            session.overflow(count)
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        # A room whose last fan-out is under way gathers more for its next one.
+        ready = [room for room in self._dirty if not room.fan_outs]
+        busy = [room for room in self._dirty if room.fan_outs] if self._fan_outs else []
+        self._take(ready, left=busy)
+        if self._fan_outs:
+            self._close(self._fan_outs[0].write(self._slice_members))
+        if self._fan_outs or self._dirty:
+            self._schedule_turn()
 
-    def _write_without_echo(
-        self,
-        room: Room,
-        frames: list[bytes],
-        muted: dict[Member, list[int]],
-        overflowed: list[tuple[Member, int]],
-    ) -> None:
-        for session, own in muted.items():
-            if session not in room.members or len(own) == len(frames):
+    def _take(self, rooms: list[Room], *, left: list[Room]) -> None:
+        """Make fan-outs of what is pending in `rooms`, and write all that are short by now."""
+        self._dirty = left
+        self._dirty_global = self.everyone in left
+        self._dirty_shared = any(room.shared for room in left)
+        self._fan_outs += map(FanOut, rooms)
+        long: list[FanOut] = []
+        overflows: list[Overflow] = []
+        for fan_out in self._fan_outs:
+            if len(fan_out.waiting) > self._slice_members:
+                long.append(fan_out)
                 continue
-            skipped = set(own)
-            others = [frame for index, frame in enumerate(frames) if index not in skipped]
-            self.deliveries += len(others)
-            if session.writable:
-                session.write(b"".join(others))
-            elif not session.enqueue(b"".join(others), len(others)):
-                overflowed.append((session, len(others)))
+            if long:  # it overtakes them, but not for a session that is in both
+                for session in tuple(fan_out.waiting):
+                    for earlier in long:
+                        overflows += earlier.write_to(session)
+            overflows += fan_out.write(self._slice_members)
+            self._finish(fan_out)
+        self._fan_outs = long
+        self._close(overflows)
+
+    def _finish(self, fan_out: FanOut) -> None:
+        fan_out.room.fan_outs -= 1
+        self.deliveries += fan_out.delivered
+
+    def _close(self, overflows: list[Overflow]) -> None:
+        """Close slow consumers. Closing may deliver more, and changes who is in which room."""
+        lost: Counter[Member] = Counter()
+        for session, messages in overflows:
+            lost[session] += messages
+        for session, messages in lost.items():
+            messages += sum(fan_out.withdraw(session) for fan_out in self._fan_outs)
+            session.overflow(messages)

@@ -219,7 +219,7 @@ class Pod:
             timestamp=self._timestamp.now(),
         )
         self.messages_in += 1
-        self.hub.deliver(room, body, muted=None if session.echo else session)
+        self.hub.deliver(room, body, sender=session)
         self.publisher.publish(
             room.channel,
             self._envelope_head + body[1:],
@@ -257,7 +257,7 @@ class Pod:
 
     def _command(self, session: Session, message: ClientMessage) -> None:
         command = parse_command(message)
-        self.hub.flush()  # the answer comes after what the client sent before it
+        self.hub.catch_up(session)  # the answer comes after what the client sent before it
         id = message.id or None
         if command.action == "ping":
             self.notifier.tell(session, notices.reply("pong", id))

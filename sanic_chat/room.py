@@ -9,6 +9,7 @@ from typing import Protocol
 class Member(Protocol):
     """What a room and its hub need of a session."""
 
+    echo: bool
     rooms: tuple[Room, ...]
     writable: bool
     write: Callable[[bytes], None]
@@ -25,6 +26,7 @@ class Room:
 
     __slots__ = (
         "channel",
+        "fan_outs",
         "is_global",
         "json_name",
         "members",
@@ -39,9 +41,12 @@ class Room:
         self.name = name
         self.json_name = json_name
         self.is_global = name is None
-        self.members: set[Member] = set()
+        self.members: dict[Member, None] = {}
+        """Who is in it; who spoke last stands last."""
         self.shared = 0
         """How many members are in other rooms too."""
         self.pending: list[bytes] = []
-        self.muted: dict[Member, list[int]] | None = None
+        self.muted: dict[Member, set[int]] | None = None
         """For each sender that wants no echo, which of the pending frames are its own."""
+        self.fan_outs = 0
+        """How many fan-outs to its members are under way."""

@@ -44,9 +44,11 @@ class HubMachine(RuleBasedStateMachine):
     order of delivery. One that is closed has received the first part of that.
     """
 
+    slice_members = 256
+
     def __init__(self) -> None:
         super().__init__()
-        self.owner = HubOwner(send_queue_messages=QUEUE)
+        self.owner = HubOwner(send_queue_messages=QUEUE, slice_members=self.slice_members)
         self.rooms = [room_called(str(number)) for number in range(ROOMS)]
         self.known: list[Expected] = []
         self.closed: list[Expected] = []
@@ -116,8 +118,7 @@ class HubMachine(RuleBasedStateMachine):
     def deliver(self, number: int | None, sender: Expected | None) -> None:
         message = b"%d" % next(self.numbers)
         room = self.owner.hub.everyone if number is None else self.room(number)
-        muted = None if sender is None else sender.session
-        self.owner.hub.deliver(room, message, muted=muted)
+        self.owner.hub.deliver(room, message, sender=sender.session if sender else None)
         self.take_note_of_the_closed()
         for expected in self.known:
             if expected is not sender and (number is None or number in expected.rooms):
@@ -144,20 +145,29 @@ class HubMachine(RuleBasedStateMachine):
         self.forget(expected)
 
     @rule()
-    def the_loop_turn_ends(self) -> None:
+    def the_loop_turns_once(self) -> None:
         self.owner.end_turn()
+        self.take_note_of_the_closed()
+        for expected in self.known:
+            got = expected.transport.texts()
+            assert got == expected.messages[: len(got)]
+
+    @rule()
+    def the_loop_comes_to_rest(self) -> None:
+        self.owner.rest()
         self.take_note_of_the_closed()
         for expected in self.known:
             if not expected.transport.stalled:
                 assert expected.transport.texts() == expected.messages
         for number, room in enumerate(self.rooms):
             members = {each.session for each in self.known if number in each.rooms}
-            assert room.members == members
+            assert room.members.keys() == members
             assert (room.channel in self.owner.hub.rooms) == bool(members)
             assert room.shared == sum(len(member.rooms) > 1 for member in members)
+            assert room.fan_outs == 0
 
     def teardown(self) -> None:
-        self.the_loop_turn_ends()
+        self.the_loop_comes_to_rest()
         for expected in self.known:
             expected.transport.resume()
             assert expected.transport.texts() == expected.messages
@@ -167,8 +177,15 @@ class HubMachine(RuleBasedStateMachine):
             assert expected.session not in self.owner.hub.everyone.members
 
 
+class SlicedHubMachine(HubMachine):
+    """The same, where a room of three members makes a long fan-out."""
+
+    slice_members = 2
+
+
 TestHubModel = HubMachine.TestCase
-TestHubModel.settings = settings(
+TestSlicedHubModel = SlicedHubMachine.TestCase
+TestHubModel.settings = TestSlicedHubModel.settings = settings(
     max_examples=max(300, settings().max_examples),
     stateful_step_count=40,
     report_multiple_bugs=False,

@@ -1,0 +1,80 @@
+"""One fan-out: what a room was given, on its way to the room's members.
+
+May live here: which members are still to be written to, and the writing. Must not know other
+rooms, nor when it is its turn: that is the hub's business.
+"""
+
+from __future__ import annotations
+
+from .room import Member, Room
+
+Overflow = tuple[Member, int]
+"""A member that is to be closed as a slow consumer, and how many messages did not fit."""
+
+
+class FanOut:
+    """The pending frames of a room, joined, and the members that do not have them yet.
+
+    Making one takes what is pending in the room: who joins afterwards gets none of it. Who leaves
+    is to be served with `write_to`, or taken out with `withdraw`.
+    """
+
+    __slots__ = ("_frames", "_messages", "_without_own", "delivered", "room", "waiting")
+
+    def __init__(self, room: Room) -> None:
+        pending, room.pending = room.pending, []
+        muted, room.muted = room.muted, None
+        room.fan_outs += 1
+        self.room = room
+        self.waiting = room.members.copy()
+        """Who has not been written to yet; the last one comes first."""
+        self.delivered = 0
+        """Messages handed to members, each counted once per member."""
+        self._messages = len(pending)
+        self._frames = pending[0] if len(pending) == 1 else b"".join(pending)
+        self._without_own = {
+            member: [frame for index, frame in enumerate(pending) if index not in own]
+            for member, own in (muted or {}).items()
+        }
+
+    def write(self, limit: int) -> list[Overflow]:
+        """Write to up to `limit` of the waiting members, who spoke last first."""
+        waiting = self.waiting
+        overflows: list[Overflow] = []
+        for _ in range(min(limit, len(waiting))):
+            member, _ = waiting.popitem()
+            lost = self._write(member)
+            if lost:
+                overflows.append((member, lost))
+        return overflows
+
+    def write_to(self, member: Member) -> list[Overflow]:
+        """Write to one member now, if it is waiting."""
+        if member not in self.waiting:
+            return []
+        del self.waiting[member]
+        lost = self._write(member)
+        return [(member, lost)] if lost else []
+
+    def withdraw(self, member: Member) -> int:
+        """Take a member out; how many messages it does not get by that."""
+        if member not in self.waiting:
+            return 0
+        del self.waiting[member]
+        own = self._without_own.pop(member, None)
+        return self._messages if own is None else len(own)
+
+    def _write(self, member: Member) -> int:
+        """Hand the frames to a member; how many messages it had no place for."""
+        frames, messages = self._frames, self._messages
+        if member in self._without_own:
+            others = self._without_own.pop(member)
+            if not others:
+                return 0
+            frames, messages = b"".join(others), len(others)
+        if member.writable:
+            member.write(frames)
+        elif not member.enqueue(frames, messages):
+            return messages
+        self.delivered += messages
+        return 0
