@@ -227,6 +227,12 @@ class Config:
         _seconds(0.1, 8),
         "Seconds a drain may take. Sanic's manager gives a worker 10 in all.",
     )
+    backpressure_bytes: int = _setting(
+        "CHAT_BACKPRESSURE_BYTES",
+        16 * 1024 * 1024,
+        _whole_number(64 * 1024, 1024**3),
+        "Bytes of messages under way to this worker's clients beyond which it stops reading.",
+    )
     retry_after: int = _setting(
         "CHAT_RETRY_AFTER",
         2,

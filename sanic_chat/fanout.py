@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from .room import Member, Room
 
+WAITING_BYTES = 64
+"""What a member that waits costs in memory, about."""
+
 Overflow = tuple[Member, int]
 """A member that is to be closed as a slow consumer, and how many messages did not fit."""
 
@@ -19,7 +22,16 @@ class FanOut:
     is to be served with `write_to`, or taken out with `withdraw`.
     """
 
-    __slots__ = ("_frames", "_messages", "_without_own", "delivered", "room", "waiting")
+    __slots__ = (
+        "_frames",
+        "_messages",
+        "_without_own",
+        "delivered",
+        "frame_bytes",
+        "held_bytes",
+        "room",
+        "waiting",
+    )
 
     def __init__(self, room: Room) -> None:
         pending, room.pending = room.pending, []
@@ -36,6 +48,9 @@ class FanOut:
             member: [frame for index, frame in enumerate(pending) if index not in own]
             for member, own in (muted or {}).items()
         }
+        self.frame_bytes = len(self._frames)
+        self.held_bytes = self.frame_bytes + WAITING_BYTES * len(self.waiting)
+        """Memory that it holds until it is done, about."""
 
     def write(self, limit: int) -> list[Overflow]:
         """Write to up to `limit` of the waiting members, who spoke last first."""

@@ -82,7 +82,9 @@ class Heartbeat:
 
     def _look(self, session: Session) -> None:
         quiet = session.quiet_looks = session.quiet_looks + 1
-        if session.state is not State.OPEN:
+        if session.is_held and session.state is State.OPEN:
+            session.quiet_looks = 0  # it is we who do not listen
+        elif session.state is not State.OPEN:
             if quiet > _CLOSE_LOOKS:
                 session.abort()
         elif quiet >= LOOKS:

@@ -42,6 +42,8 @@ class Hub:
         self.rooms: dict[bytes, Room] = {everyone.channel: everyone}
         self.deliveries = 0
         """Messages handed to sessions so far."""
+        self.held_bytes = 0
+        """Bytes that pending frames and fan-outs under way hold, about."""
         self._call_soon = call_soon
         self._slice_members = slice_members
         self._dirty: list[Room] = []  # rooms with something pending
@@ -122,7 +124,9 @@ class Hub:
                 if room.muted is None:
                     room.muted = {}
                 room.muted.setdefault(sender, set()).add(len(room.pending))
-        room.pending.append(text_frame(message))
+        frame = text_frame(message)
+        room.pending.append(frame)
+        self.held_bytes += len(frame)
 
     def flush(self) -> None:
         """Take what is pending as it is now, and write all of it that is short.
@@ -177,7 +181,10 @@ class Hub:
         self._dirty = left
         self._dirty_global = self.everyone in left
         self._dirty_shared = any(room.shared for room in left)
-        self._fan_outs += map(FanOut, rooms)
+        for room in rooms:
+            fan_out = FanOut(room)
+            self.held_bytes += fan_out.held_bytes - fan_out.frame_bytes  # these it held before
+            self._fan_outs.append(fan_out)
         long: list[FanOut] = []
         overflows: list[Overflow] = []
         for fan_out in self._fan_outs:
@@ -196,6 +203,7 @@ class Hub:
     def _finish(self, fan_out: FanOut) -> None:
         fan_out.room.fan_outs -= 1
         self.deliveries += fan_out.delivered
+        self.held_bytes -= fan_out.held_bytes
 
     def _close(self, overflows: list[Overflow]) -> None:
         """Close slow consumers. Closing may deliver more, and changes who is in which room."""

@@ -22,6 +22,7 @@ from .config import Config
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
 from .hub import Hub
+from .intake import Intake
 from .logs import RateLimitedWarning, logger
 from .message import (
     NULL,
@@ -85,6 +86,7 @@ class Pod:
         self.connected = 0
         """Sessions whose socket is open, those that are closing included."""
         self._config = config
+        self._backpressure_bytes = config.backpressure_bytes
         self._timestamp = TimestampText()
         self._envelope_head = envelope_head(self.id)
         self._bad_envelope = RateLimitedWarning()
@@ -92,6 +94,7 @@ class Pod:
 
         loop = asyncio.get_running_loop()
         self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
+        self.intake = Intake(loop, is_relieved=self._is_relieved)
         self.heartbeat = Heartbeat(loop, timeout=config.heartbeat_timeout)
         self.endpoint = Endpoint(redis_url)
         self.subscriber = Subscriber(
@@ -117,6 +120,7 @@ class Pod:
             queue_messages=config.publish_queue_messages,
             queue_bytes=config.publish_queue_bytes,
             queue_seconds=config.publish_queue_seconds,
+            on_dropped=self._not_published,
         )
 
     async def start(self) -> None:
@@ -138,6 +142,7 @@ class Pod:
     async def close(self, timeout: float) -> None:
         """End the connections to Redis; what was published before gets `timeout` s to leave."""
         self.heartbeat.stop()
+        self.intake.close()
         await self.publisher.close(timeout)
         await self.subscriber.close()
 
@@ -183,6 +188,7 @@ class Pod:
 
     def session_closing(self, session: Session) -> None:
         self.notifier.discard(session)
+        self.intake.let_go(session)  # its close frame is still to be read
         self.rooms.remove(session)
 
     def session_closed(self, session: Session) -> None:
@@ -206,6 +212,8 @@ class Pod:
         except BadMessage as refusal:
             self.dropped[refusal.code] += 1
             self.notifier.tell(session, notices.error(refusal.code, refusal.message, refusal.id))
+        if self.hub.held_bytes > self._backpressure_bytes or self.publisher.congested:
+            self.intake.hold(session)
 
     def _publish(self, session: Session, message: ClientMessage) -> None:
         room = self._target(session, message)
@@ -223,7 +231,7 @@ class Pod:
         self.publisher.publish(
             room.channel,
             self._envelope_head + body[1:],
-            partial(self._not_published, session, id),
+            (session, id),
         )
 
     def _target(self, session: Session, message: ClientMessage) -> Room:
@@ -252,6 +260,10 @@ class Pod:
                     id.decode(),
                 ),
             )
+
+    def _is_relieved(self) -> bool:
+        """Whether the pod has caught up, and reads again from who was held."""
+        return self.hub.held_bytes <= self._backpressure_bytes // 2 and not self.publisher.congested
 
     # -- commands --------------------------------------------------------------------------
 
@@ -342,6 +354,8 @@ class Pod:
                 timestamp=envelope.timestamp.encode() or self._timestamp.now(),
             ),
         )
+        if self.hub.held_bytes > self._backpressure_bytes:
+            self.intake.hold(self.subscriber.link)
 
 
 def _room_name(text: str | None, message: ClientMessage) -> str:

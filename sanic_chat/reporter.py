@@ -45,6 +45,11 @@ def build_report(pod: Pod, *, worker: str) -> Report:
         "messages_out": pod.hub.deliveries,
         "messages_published": publisher.published,
         "messages_dropped": {reason: count for reason, count in dropped.items() if count},
+        "backlog": {
+            "bytes": pod.hub.held_bytes,
+            "held": len(pod.intake.held),
+            "holds": pod.intake.holds,
+        },
         "heartbeat_timeouts": pod.heartbeat.timeouts,
         "redis": {
             "subscriber": subscriber.link.state.value,

@@ -27,6 +27,9 @@ from .websocket import (
     text_frame,
 )
 
+FRAMES_PER_TURN = 64
+"""Frames of one client that are handled before everybody else gets a turn."""
+
 CLOSING_BYTES = 32 * 1024 * 1024
 """What a client may still send after our close frame before its socket is dropped."""
 
@@ -35,6 +38,9 @@ class State(Enum):
     OPEN = "open"
     CLOSING = "closing"  # our close frame is on its way; the client's is awaited
     CLOSED = "closed"
+
+
+_OPEN = State.OPEN  # looking a member up in its class costs as much as the rest of the question
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class Session(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_held",
         "_ignored_bytes",
         "_in_flight",
         "_parser",
@@ -80,6 +87,7 @@ class Session(asyncio.Protocol):
         "_queued_bytes",
         "_queued_messages",
         "_transport",
+        "_unread",
         "echo",
         "heartbeat_slot",
         "owner",
@@ -122,6 +130,8 @@ class Session(asyncio.Protocol):
         self.state = State.OPEN
         self.writable = False
         self._parser = FrameParser(owner.limits.max_message_bytes)
+        self._unread: list[tuple[int, bytes]] | None = None  # frames for the next turns
+        self._held = False
         self._queue: list[bytes] | None = None
         self._queued_messages = 0
         self._queued_bytes = 0
@@ -140,22 +150,21 @@ class Session(asyncio.Protocol):
         self.writable = True
 
     def data_received(self, data: bytes) -> None:
-        parser = self._parser
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self.quiet_looks = 0
         elif not self._still_listens(len(data)):
             return
-        for opcode, payload in parser.receive(data):
-            if opcode == TEXT:
-                if self.state is State.OPEN:
-                    self.owner.message_received(self, payload)
-            elif opcode == PING:
-                if self.state is State.OPEN:
-                    self.send(pong_frame(payload))
-            elif opcode == CLOSE:
-                self._close_received(payload)
-        if parser.failure is not None and self.state is not State.CLOSED:
-            self._violated(parser.failure)
+        frames = self._parser.receive(data)
+        if self._unread is not None:
+            self._unread += frames
+        elif self._held:
+            self._unread = frames
+        elif len(frames) > FRAMES_PER_TURN:
+            self._unread = frames
+            self._pause_reading()
+            self._read_on()
+        else:
+            self._take(frames)
 
     def eof_received(self) -> None:
         """Half a connection is none: the transport closes itself when this returns."""
@@ -177,6 +186,9 @@ class Session(asyncio.Protocol):
             self._in_flight = messages
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._unread is not None:  # it came before the end
+            unread, self._unread = self._unread, None
+            self._take(unread)
         self._drop_queue("connection_lost")
         self.write = _write_nowhere  # drops the reference to the transport
         self.writable = True  # what is pending for it goes nowhere too
@@ -186,6 +198,59 @@ class Session(asyncio.Protocol):
         self._transport = None
         self.owner.session_closed(self)
 
+    # -- receiving -------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Read nothing more from the client, and handle no frame, until `release`."""
+        self._held = True
+        self._pause_reading()
+
+    def release(self) -> None:
+        """Go on reading after `hold`; what was missed meanwhile is not taken for silence."""
+        if not self._held:
+            return
+        self._held = False
+        self.quiet_looks = 0
+        asyncio.get_running_loop().call_soon(self._read_on)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether `hold` was called, and `release` not yet."""
+        return self._held
+
+    def _read_on(self) -> None:
+        """Handle the next frames that wait; once there are none, read again."""
+        if self._held:
+            return
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            if len(unread) > FRAMES_PER_TURN:
+                self._unread = unread[FRAMES_PER_TURN:]
+                asyncio.get_running_loop().call_soon(self._read_on)
+            self._take(unread[:FRAMES_PER_TURN])
+        if self._unread is None and not self._held:
+            transport = self._transport
+            if transport is not None and not transport.is_closing():
+                transport.resume_reading()
+
+    def _take(self, frames: list[tuple[int, bytes]]) -> None:
+        for opcode, payload in frames:
+            if opcode == TEXT:
+                if self.state is _OPEN:
+                    self.owner.message_received(self, payload)
+            elif opcode == PING:
+                if self.state is _OPEN:
+                    self.send(pong_frame(payload))
+            elif opcode == CLOSE:
+                self._close_received(payload)
+        violation = self._parser.failure
+        if violation is not None and self._unread is None and self.state is not State.CLOSED:
+            self._violated(violation)
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
     # -- sending ---------------------------------------------------------------------------
 
     def send(self, frames: bytes, messages: int = 1) -> None:
@@ -194,7 +259,7 @@ class Session(asyncio.Protocol):
         Never blocks. A full send queue closes the session with 1013. On a session that is not
         open nothing happens: after a close frame nothing may follow (RFC 6455 section 5.5.1).
         """
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return
         if self.writable:
             self.write(frames)
@@ -230,7 +295,7 @@ class Session(asyncio.Protocol):
 
     def overflow(self, messages: int) -> None:
         """Close a slow consumer: its queue and the `messages` that did not fit are lost."""
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return
         self.owner.messages_dropped(self, messages, "slow_consumer")
         self._drop_queue("slow_consumer")
@@ -256,7 +321,7 @@ class Session(asyncio.Protocol):
         The socket goes when the client answers, or when the heartbeat or the drain aborts it.
         Does nothing on a session that is closing or closed.
         """
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return
         self._stop_receiving()
         self._write_last(close_frame(code, reason))
@@ -279,7 +344,7 @@ class Session(asyncio.Protocol):
         return not self._parser.finished
 
     def _close_received(self, payload: bytes) -> None:
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             code, _ = parse_close(payload)
             self._stop_receiving()
             self._drop_queue("closed_by_client")  # it reads no more messages
@@ -287,7 +352,7 @@ class Session(asyncio.Protocol):
         self._close_transport()
 
     def _violated(self, violation: CloseConnection) -> None:
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self._stop_receiving()
             self._drop_queue("protocol_violation")
             self._write_last(close_frame(violation.code, violation.reason))
@@ -305,7 +370,7 @@ class Session(asyncio.Protocol):
             self._queue.append(frame)
 
     def _stop_receiving(self) -> None:
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self.state = State.CLOSING
             self.quiet_looks = 0
             self.owner.session_closing(self)

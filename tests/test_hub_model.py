@@ -165,6 +165,7 @@ class HubMachine(RuleBasedStateMachine):
             assert (room.channel in self.owner.hub.rooms) == bool(members)
             assert room.shared == sum(len(member.rooms) > 1 for member in members)
             assert room.fan_outs == 0
+        assert self.owner.hub.held_bytes == 0
 
     def teardown(self) -> None:
         self.the_loop_comes_to_rest()

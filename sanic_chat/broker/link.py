@@ -52,6 +52,9 @@ class LinkOwner(Protocol):
     def link_writable(self) -> None:
         """The socket takes again what it is given, after it did not for a while."""
 
+    def link_unwritable(self) -> None:
+        """The socket does not take what it was given; what is sent now waits in memory."""
+
     def link_down(self) -> None:
         """The connection is gone; what was sent and not answered may or may not have arrived."""
 
@@ -113,6 +116,17 @@ class Link:
         """Write packed commands. Only while the link is up; while not `writable` memory grows."""
         assert self._connection is not None
         self._connection.write(commands)
+
+    def hold(self) -> None:
+        """Read nothing more from this connection until `release`; Redis keeps it, up to a bound
+        at which it gives up the connection (its `client-output-buffer-limit pubsub`)."""
+        if self._connection is not None:
+            self._connection.hold()
+
+    def release(self) -> None:
+        """Go on reading after `hold`."""
+        if self._connection is not None:
+            self._connection.release()
 
     def prove(self) -> None:
         """Tell that the connection does what it is for; only then does the back-off begin anew."""
@@ -183,7 +197,7 @@ class Link:
             connection.write(_PING)
             for _ in range(PINGS_PER_TIMEOUT):
                 await asyncio.wait([connection.lost], timeout=interval)
-                if connection.lost.done() or connection.reads != heard:
+                if connection.lost.done() or connection.reads != heard or connection.is_held:
                     break
             else:
                 connection.reason = f"silent for {self._timeout:g} s after a ping"
@@ -206,12 +220,14 @@ class _Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.writable = False
         self.reads = 0
+        self.is_held = False
         self.reason = "the connection was closed"
         self.lost: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._reader = hiredis.Reader()
         self._receive: Callable[[list[Reply]], None] = self._keep
         self._on_writable: Callable[[], None] | None = None
+        self._on_unwritable: Callable[[], None] | None = None
         self._kept: list[Reply] = []
         self._enough: asyncio.Future[None] | None = None
         self._wanted = 0
@@ -239,6 +255,8 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writable = False
+        if self._on_unwritable is not None:
+            self._on_unwritable()
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -269,9 +287,23 @@ class _Connection(asyncio.Protocol):
         """From now on replies go to `owner`."""
         self._receive = owner.replies_received
         self._on_writable = owner.link_writable
+        self._on_unwritable = owner.link_unwritable
         if self._kept:
             kept, self._kept = self._kept, []
             self._receive(kept)
+
+    def hold(self) -> None:
+        """Read no more until `release`."""
+        if not (self.is_held or self._transport.is_closing()):
+            self.is_held = True
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Read again."""
+        if self.is_held:
+            self.is_held = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def close(self) -> None:
         """Close once what was written has left."""

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hiredis
 
@@ -23,18 +23,22 @@ from .link import Link, Reply
 AGE_CHECK_SECONDS = 0.5
 
 
-OnDropped = Callable[[], None]
-_Outgoing = tuple[bytes, OnDropped | None]
+Receipt = tuple[Any, ...]
+"""Arguments for `on_dropped`: what its caller needs to tell which envelope it was."""
 
 
 class _Waiting(NamedTuple):
     expires: float
     command: bytes
-    on_dropped: OnDropped | None
+    receipt: Receipt | None
 
 
 class Publisher:
-    """Publishes envelopes in the order of the calls, for as long as it is not closed."""
+    """Publishes envelopes in the order of the calls, for as long as it is not closed.
+
+    `on_dropped(*receipt)` is called for every envelope that had a receipt and that certainly does
+    not reach Redis, at once or later.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Publisher:
         queue_messages: int,
         queue_bytes: int,
         queue_seconds: float,
+        on_dropped: Callable[..., None],
     ) -> None:
         self.link = Link(endpoint, name=name, owner=self, timeout=timeout)
         self.published = 0
@@ -57,11 +62,14 @@ class Publisher:
         """Envelopes that were sent on a connection that was lost before Redis confirmed them."""
         self.refused = 0
         """Envelopes that Redis answered with an error."""
+        self.congested = False
+        """Whether Redis is there and does not take what it is given."""
         self._loop = asyncio.get_running_loop()
+        self._on_dropped = on_dropped
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self._queue_seconds = queue_seconds
-        self._outbox: list[_Outgoing] = []
+        self._outbox: list[tuple[bytes, Receipt | None]] = []
         self._unconfirmed = 0
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -91,26 +99,28 @@ class Publisher:
         """Envelopes that wait for Redis to come back."""
         return len(self._queue)
 
-    def publish(self, channel: bytes, envelope: bytes, on_dropped: OnDropped | None = None) -> None:
+    def publish(self, channel: bytes, envelope: bytes, receipt: Receipt | None = None) -> None:
         """Publish an envelope (Redis PUBLISH) at the end of this loop turn.
 
-        Never blocks and never raises. `on_dropped` is called, at once or later, if it is certain
-        that the envelope does not reach Redis.
+        Never blocks and never raises.
         """
-        command = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-            len(channel),
-            channel,
-            len(envelope),
-            envelope,
+        command = b"".join(
+            (
+                b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n" % len(channel),
+                channel,
+                b"\r\n$%d\r\n" % len(envelope),
+                envelope,
+                b"\r\n",
+            )
         )
         if self._outbox:
-            self._outbox.append((command, on_dropped))
+            self._outbox.append((command, receipt))
         elif self.link.writable and not self._queue:
             self._idle.clear()
             self._loop.call_soon(self._write)
-            self._outbox.append((command, on_dropped))
+            self._outbox.append((command, receipt))
         else:
-            self._wait(command, on_dropped)
+            self._wait(command, receipt)
 
     def _write(self) -> None:
         outgoing, self._outbox = self._outbox, []
@@ -119,23 +129,23 @@ class Publisher:
             self.link.send(b"".join([command for command, _ in outgoing]))
         else:
             # The link went down, or was filled up, in this very turn: none of these has left.
-            for command, on_dropped in outgoing:
-                self._wait(command, on_dropped)
+            for command, receipt in outgoing:
+                self._wait(command, receipt)
 
     # -- while Redis is away ---------------------------------------------------------------
 
-    def _wait(self, command: bytes, on_dropped: OnDropped | None) -> None:
+    def _wait(self, command: bytes, receipt: Receipt | None) -> None:
         if (
             len(self._queue) >= self._queue_messages
             or self._queued_bytes + len(command) > self._queue_bytes
         ):
             self.dropped_full += 1
-            if on_dropped is not None:
-                on_dropped()
+            if receipt is not None:
+                self._on_dropped(*receipt)
             return
         self._idle.clear()
         expires = self._loop.time() + self._queue_seconds
-        self._queue.append(_Waiting(expires, command, on_dropped))
+        self._queue.append(_Waiting(expires, command, receipt))
         self._queued_bytes += len(command)
         self._watch_ages()
 
@@ -162,8 +172,8 @@ class Publisher:
         waiting = self._queue.popleft()
         self._queued_bytes -= len(waiting.command)
         self.dropped_expired += 1
-        if waiting.on_dropped is not None:
-            waiting.on_dropped()
+        if waiting.receipt is not None:
+            self._on_dropped(*waiting.receipt)
 
     # -- what the link tells ---------------------------------------------------------------
 
@@ -177,11 +187,16 @@ class Publisher:
         self._settling = None
         self._send_queue()
 
+    def link_unwritable(self) -> None:
+        self.congested = True
+
     def link_writable(self) -> None:
+        self.congested = False
         if self._settling is None:
             self._send_queue()
 
     def link_down(self) -> None:
+        self.congested = False
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None

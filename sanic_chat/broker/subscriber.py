@@ -141,6 +141,9 @@ class Subscriber:
     def link_writable(self) -> None:
         """Subscribing is rare and small: it does not wait for the socket."""
 
+    def link_unwritable(self) -> None:
+        """As `link_writable`."""
+
     def link_down(self) -> None:
         self.confirmed.clear()
         self._recovering.clear()
