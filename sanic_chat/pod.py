@@ -57,6 +57,8 @@ ENVELOPE_OVERHEAD_BYTES = 2048
 
 COMMANDS = ("join", "leave", "ping")
 
+_PRESENCE = {event: json_bytes(notices.presence(event)) for event in (notices.JOINED, notices.LEFT)}
+
 
 class Pod:
     """Everything of one worker process that is not Sanic.
@@ -315,7 +317,7 @@ class Pod:
             type=b"presence",
             room=json_text(room),
             sender=session.sender,
-            data=json_bytes(notices.presence(event)),
+            data=_PRESENCE[event],
             timestamp=self._timestamp.now(),
         )
         listeners = self.hub.rooms.get(channel)
