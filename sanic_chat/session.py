@@ -134,10 +134,13 @@ class Session(asyncio.Protocol):
         """Take over a socket; the answer to the handshake may be written from now on."""
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport: asyncio.Transport | None = transport
-        # Any byte the kernel does not take at once counts as waiting.
-        transport.set_write_buffer_limits(high=0)
         self.write: Callable[[bytes], None] = transport.write
-        self.writable = True
+        # What the kernel does not take at once counts as waiting. Not 0: transports over TLS
+        # would say `pause_writing` with nothing to write, and nothing would end that pause.
+        transport.set_write_buffer_limits(high=1, low=0)
+        # Answers to requests before the handshake may still wait there, and the transport says
+        # only once that it does not keep up.
+        self.writable = transport.get_write_buffer_size() == 0
 
     def data_received(self, data: bytes) -> None:
         parser = self._parser
@@ -293,8 +296,11 @@ class Session(asyncio.Protocol):
             self._write_last(close_frame(violation.code, violation.reason))
             # The rest of a broken stream is not worth waiting for, but closing while bytes
             # arrive resets the connection and may take the close frame with it.
-            if self._transport is not None and self._transport.can_write_eof():
-                self._transport.write_eof()
+            if self._transport is not None:
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                else:
+                    self._transport.close()  # TLS says goodbye, and reads until the client does
         else:
             self._close_transport()
 
