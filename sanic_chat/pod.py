@@ -68,6 +68,7 @@ class Pod:
         self.id = f"{config.pod_prefix}-{secrets.token_hex(4)}"
         self.limits = SessionLimits(
             max_message_bytes=config.max_message_bytes,
+            max_message_fragments=config.max_message_fragments,
             send_queue_messages=config.send_queue_messages,
             send_queue_bytes=config.send_queue_bytes,
         )

@@ -42,6 +42,7 @@ class SessionLimits:
     """The bounds every session of a pod keeps; see `Config` for their meaning."""
 
     max_message_bytes: int
+    max_message_fragments: int
     send_queue_messages: int
     send_queue_bytes: int
 
@@ -121,7 +122,8 @@ class Session(asyncio.Protocol):
         self.heartbeat_slot = 0
         self.state = State.OPEN
         self.writable = False
-        self._parser = FrameParser(owner.limits.max_message_bytes)
+        limits = owner.limits
+        self._parser = FrameParser(limits.max_message_bytes, limits.max_message_fragments)
         self._queue: list[bytes] | None = None
         self._queued_messages = 0
         self._queued_bytes = 0
