@@ -150,17 +150,26 @@ class Session(asyncio.Protocol):
             self.quiet_looks = 0
         elif not self._still_listens(len(data)):
             return
+        pongs: list[bytes] = []  # to pings in a row: a read may hold tens of thousands
         for opcode, payload in parser.receive(data):
+            if opcode == PING:
+                pongs.append(pong_frame(payload))
+                continue
+            if pongs:
+                self._answer_pings(pongs)
             if opcode == TEXT:
                 if self.state is State.OPEN:
                     self.owner.message_received(self, payload)
-            elif opcode == PING:
-                if self.state is State.OPEN:
-                    self.send(pong_frame(payload))
             elif opcode == CLOSE:
                 self._close_received(payload)
+        if pongs:
+            self._answer_pings(pongs)
         if parser.failure is not None and self.state is not State.CLOSED:
             self._violated(parser.failure)
+
+    def _answer_pings(self, pongs: list[bytes]) -> None:
+        self.send(b"".join(pongs), len(pongs))
+        pongs.clear()
 
     def eof_received(self) -> None:
         """Half a connection is none: the transport closes itself when this returns."""
