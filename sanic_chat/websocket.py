@@ -216,12 +216,8 @@ class FrameParser:
             self._fragments = bytearray()
             self._fragment_count = 0
             self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        assert self._utf8 is not None
         final = bool(first & 0x80)
-        try:
-            self._utf8.decode(payload, final)
-        except UnicodeDecodeError:
-            raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
+        self._check_fragment(payload, final)
         self._fragments += payload
         self._fragment_count += 1
         if not final:
@@ -230,6 +226,13 @@ class FrameParser:
         self._fragments = None
         self._utf8 = None
         return message
+
+    def _check_fragment(self, payload: bytes, final: bool) -> None:
+        assert self._utf8 is not None
+        try:
+            self._utf8.decode(payload, final)
+        except UnicodeDecodeError:
+            raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
 
 
 def _check_utf8(payload: bytes) -> None:

@@ -268,7 +268,10 @@ VIOLATIONS = {
         1008,
         client_frame(0x01) + client_frame(0x00) * 127 + client_frame(0x80),
     ),
-    "endless fragments of a byte": (1008, client_frame(0x01, b"x") + client_frame(0x00, b"x") * 999),
+    "endless fragments of a byte": (
+        1008,
+        client_frame(0x01, b"x") + client_frame(0x00, b"x") * 999,
+    ),
     "length of 2**63": (1009, bytes((TEXT, 0xFF)) + (2**63).to_bytes(8, "big") + bytes(4)),
 }
 

@@ -186,7 +186,6 @@ class TestFragments:
         frames += [client_frame(MIDDLE, bytes([byte])) for byte in "😀".encode()]
         assert parse(b"".join(frames) + client_frame(LAST))[0] == [(TEXT, "😀".encode())]
 
-
     @pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "one byte"])
     def test_the_limit_of_fragments(self, payload: bytes):
         """As many fragments as the limit pass, pings between them not counted; more are 1008."""
