@@ -27,6 +27,8 @@ MAX_BACKOFF = 1.0
 SETTLE_MARGIN = 0.25
 PINGS_PER_TIMEOUT = 2
 WRITE_BUFFER_BYTES = 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+"""A reply that has more is not waited for. Redis itself cuts a subscriber off at half of that."""
 
 
 def pack(command: Sequence[str | bytes]) -> bytes:
@@ -127,8 +129,7 @@ class Link:
     def rebuild(self, reason: str) -> None:
         """Give up the connection, if there is one, and build a new one."""
         if self._connection is not None:
-            self._connection.reason = reason
-            self._connection.abort()
+            self._connection.give_up(reason)
 
     async def _run(self) -> None:
         while True:
@@ -186,8 +187,7 @@ class Link:
                 if connection.lost.done() or connection.reads != heard:
                     break
             else:
-                connection.reason = f"silent for {self._timeout:g} s after a ping"
-                connection.abort()
+                connection.give_up(f"silent for {self._timeout:g} s after a ping")
                 return
 
     def _log_down(self, reason: str) -> None:
@@ -210,6 +210,7 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._reader = hiredis.Reader()
+        self._unread_bytes = 0  # read since the last reply was complete
         self._receive: Callable[[list[Reply]], None] = self._keep
         self._on_writable: Callable[[], None] | None = None
         self._kept: list[Reply] = []
@@ -231,11 +232,16 @@ class _Connection(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
-        except hiredis.ProtocolError as error:
-            self.reason = f"not RESP: {error}"
-            self.abort()
+        except (hiredis.HiredisError, MemoryError, TypeError) as error:
+            # An absurd length is a MemoryError there, a map with a list for a key a TypeError.
+            self.give_up(f"not RESP: {error or 'out of memory'}")
         if replies:
+            self._unread_bytes = 0
             self._receive(replies)
+        else:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > MAX_REPLY_BYTES:
+                self.give_up(f"a reply of over {MAX_REPLY_BYTES} bytes")
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -276,6 +282,11 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close once what was written has left."""
         self._transport.close()
+
+    def give_up(self, reason: str) -> None:
+        """Close at once, and say why."""
+        self.reason = reason
+        self.abort()
 
     def abort(self) -> None:
         """Close at once."""
