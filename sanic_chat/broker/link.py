@@ -81,6 +81,7 @@ class Link:
         self._backoff = MIN_BACKOFF
         self._proven = False
         self._away = RateLimitedWarning()
+        self._said_away = False
 
     def start(self) -> None:
         """Begin to connect; `link_up` tells when it has worked."""
@@ -122,9 +123,10 @@ class Link:
             return
         self._proven = True
         self._backoff = MIN_BACKOFF
-        if self.last_error:
+        self.last_error = ""
+        if self._said_away:
+            self._said_away = False
             logger.info("Redis %s (%s) is there again", self._endpoint, self._name)
-            self.last_error = ""
 
     def rebuild(self, reason: str) -> None:
         """Give up the connection, if there is one, and build a new one."""
@@ -192,8 +194,9 @@ class Link:
 
     def _log_down(self, reason: str) -> None:
         if reason != self.last_error:  # once per change, not once per attempt
-            self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason)
             self.last_error = reason
+            if self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason):
+                self._said_away = True
 
 
 class _Refused(Exception):
@@ -221,7 +224,7 @@ class _Connection(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
         self.writable = True
 
     def data_received(self, data: bytes) -> None:
@@ -252,7 +255,7 @@ class _Connection(asyncio.Protocol):
             self._on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writable = False
+        self._end_writing()
         if exc is not None:
             self.reason = str(exc)
         if not self.lost.done():
@@ -290,7 +293,14 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+        self._end_writing()
         self._transport.abort()
+
+    def _end_writing(self) -> None:
+        # The link learns of the end a few turns of the loop later, and uvloop's transports raise
+        # an error when they are written to then.
+        self.writable = False
+        self.write = _write_nowhere
 
     def _keep(self, replies: list[Reply]) -> None:
         self._kept += replies
@@ -299,3 +309,7 @@ class _Connection(asyncio.Protocol):
     def _check_enough(self) -> None:
         if self._enough is not None and not self._enough.done() and len(self._kept) >= self._wanted:
             self._enough.set_result(None)
+
+
+def _write_nowhere(data: bytes) -> None:
+    """What a lost connection writes to."""
