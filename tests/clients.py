@@ -176,6 +176,8 @@ class RedisProxy:
 
     def __init__(self, redis_port: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.misbehaviour: Misbehaviour = behave
+        self.garble: Callable[[bytes], bytes] | None = None
+        """What becomes of each part of what Redis says."""
         self.connections = 0
         """How many connections were accepted so far."""
         self.port = 0
@@ -220,7 +222,7 @@ class RedisProxy:
         self.connections += 1
         self._open.add(writer)
         upstream, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
-        back = asyncio.create_task(self._copy(upstream, writer))
+        back = asyncio.create_task(self._answer(upstream, writer))
         parser = hiredis.Reader()
         try:
             while data := await reader.read(65536):
@@ -242,8 +244,8 @@ class RedisProxy:
                     await stream.wait_closed()
             self._open.discard(writer)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                writer.write(data)
+                writer.write(data if self.garble is None else self.garble(data))
             writer.close()
