@@ -327,7 +327,7 @@ class Pod:
             envelope = parse_envelope(payload)
         except BadEnvelope as reason:
             self.dropped["bad_envelope"] += 1
-            self._bad_envelope.log("Dropped what was published on %r: %s", channel, reason)
+            self._bad_envelope.log("Dropped what was published on %r: %.200s", channel, reason)
             return
         if envelope.pod_id == self.id:
             self.echoes += 1
