@@ -176,10 +176,14 @@ async def test_what_is_no_tls(server, room, data):
 async def test_drain(
     start_server: StartServer, shared_redis: RedisProcess, certificate, room, uvloop
 ):
-    """SIGTERM closes the clients of both workers with 1001, the deaf ones too; exit code 0."""
+    """SIGTERM closes the clients of both workers with 1001, the deaf ones too; exit code 0.
+
+    Who has connected and not even begun with TLS does not delay it.
+    """
     server = start_server(
         workers=2, certificate=certificate, REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop
     )
+    _, silent = await asyncio.open_connection("127.0.0.1", server.port)
     async with on_pods(server, 2, room) as clients, RawClient(server) as deaf:
         assert (await deaf.request(f"/ws/{room}"))[0] == 101
         for number in range(50):
@@ -192,3 +196,4 @@ async def test_drain(
         frames = [await deaf.frame() for _ in range(51)]
         assert [json.loads(payload)["data"] for _, payload in frames[:-1]] == list(range(50))
         assert (frames[-1][0], int.from_bytes(frames[-1][1][:2])) == (8, 1001)
+    silent.close()
