@@ -35,7 +35,7 @@ from .stats import StatsStore
 from .supervisor import Supervisor
 from .upgrade import ChatHttpProtocol, close_http_connections
 from .web.chat import chat_blueprint
-from .web.errors import JSONErrorHandler
+from .web.errors import ChatRequest, JSONErrorHandler
 from .web.pages import pages_blueprint
 
 REDIS_CLOSE_SECONDS = 1.0
@@ -70,6 +70,7 @@ def create_app(*, config: Config | None = None) -> ChatServer:
         config=SanicConfig({"GRACEFUL_SHUTDOWN_TIMEOUT": 2.0, "MOTD": False}),
         ctx=SimpleNamespace(config=config, http_connections=set()),
         error_handler=JSONErrorHandler(),
+        request_class=ChatRequest,
         dumps=ujson.dumps,
         loads=ujson.loads,
         configure_logging=True,

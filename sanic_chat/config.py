@@ -197,6 +197,12 @@ class Config:
         _whole_number(1024, 64 * 1024 * 1024),
         "Bytes a client's message may have; a larger one closes with 1009.",
     )
+    max_message_fragments: int = _setting(
+        "CHAT_MAX_MESSAGE_FRAGMENTS",
+        128,
+        _whole_number(1, 1_000_000),
+        "Frames a client's message may come in; one more closes with 1008.",
+    )
     send_queue_messages: int = _setting(
         "CHAT_SEND_QUEUE_MESSAGES",
         256,

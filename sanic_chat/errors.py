@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+MAX_SENTENCE_CHARACTERS = 300
+"""What a client is told of its mistake at most."""
+
 
 class ChatError(Exception):
     """The base of all errors below."""
@@ -38,9 +41,14 @@ class UpgradeRefused(ChatError):
 
 
 class BadMessage(ChatError):
-    """A client's message is refused: `code` and sentence go back to it, with its `id` if known."""
+    """A client's message is refused: `code` and sentence go back to it, with its `id` if known.
+
+    A sentence may repeat what the client sent, and is cut where it does so at length.
+    """
 
     def __init__(self, code: str, message: str, id: str | None = None) -> None:
+        if len(message) > MAX_SENTENCE_CHARACTERS:
+            message = f"{message[: MAX_SENTENCE_CHARACTERS - 1]}…"
         super().__init__(message)
         self.code = code
         self.message = message

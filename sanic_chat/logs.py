@@ -21,17 +21,21 @@ class RateLimitedWarning:
         self._next = 0.0
         self._left_out = 0
 
-    def log(self, text: str, *arguments: object) -> None:
-        """Log `text % arguments`, or count it if one was logged less than `interval` s ago."""
+    def log(self, text: str, *arguments: object) -> bool:
+        """Log `text % arguments`, or count it if one was logged less than `interval` s ago.
+
+        True if it was logged.
+        """
         now = time.monotonic()
         if now < self._next:
             self._left_out += 1
-            return
+            return False
         self._next = now + self._interval
         if self._left_out:
             text += f" ({self._left_out} more since the last such line)"
             self._left_out = 0
         logger.warning(text, *arguments)
+        return True
 
 
 class TokenFilter(logging.Filter):

@@ -71,6 +71,7 @@ class Pod:
         self.id = f"{config.pod_prefix}-{secrets.token_hex(4)}"
         self.limits = SessionLimits(
             max_message_bytes=config.max_message_bytes,
+            max_message_fragments=config.max_message_fragments,
             send_queue_messages=config.send_queue_messages,
             send_queue_bytes=config.send_queue_bytes,
         )
@@ -340,7 +341,7 @@ class Pod:
             envelope = parse_envelope(payload)
         except BadEnvelope as reason:
             self.dropped["bad_envelope"] += 1
-            self._bad_envelope.log("Dropped what was published on %r: %s", channel, reason)
+            self._bad_envelope.log("Dropped what was published on %r: %.200s", channel, reason)
             return
         if envelope.pod_id == self.id:
             self.echoes += 1

@@ -48,6 +48,7 @@ class SessionLimits:
     """The bounds every session of a pod keeps; see `Config` for their meaning."""
 
     max_message_bytes: int
+    max_message_fragments: int
     send_queue_messages: int
     send_queue_bytes: int
 
@@ -129,7 +130,8 @@ class Session(asyncio.Protocol):
         self.heartbeat_slot = 0
         self.state = State.OPEN
         self.writable = False
-        self._parser = FrameParser(owner.limits.max_message_bytes)
+        limits = owner.limits
+        self._parser = FrameParser(limits.max_message_bytes, limits.max_message_fragments)
         self._unread: list[tuple[int, bytes]] | None = None  # frames for the next turns
         self._held = False
         self._queue: list[bytes] | None = None
@@ -144,10 +146,13 @@ class Session(asyncio.Protocol):
         """Take over a socket; the answer to the handshake may be written from now on."""
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport: asyncio.Transport | None = transport
-        # Any byte the kernel does not take at once counts as waiting.
-        transport.set_write_buffer_limits(high=0)
         self.write: Callable[[bytes], None] = transport.write
-        self.writable = True
+        # What the kernel does not take at once counts as waiting. Not 0: transports over TLS
+        # would say `pause_writing` with nothing to write, and nothing would end that pause.
+        transport.set_write_buffer_limits(high=1, low=0)
+        # Answers to requests before the handshake may still wait there, and the transport says
+        # only once that it does not keep up.
+        self.writable = transport.get_write_buffer_size() == 0
 
     def data_received(self, data: bytes) -> None:
         if self.state is _OPEN:
@@ -234,18 +239,27 @@ class Session(asyncio.Protocol):
                 transport.resume_reading()
 
     def _take(self, frames: list[tuple[int, bytes]]) -> None:
+        pongs: list[bytes] = []  # to pings in a row: one write for all of them
         for opcode, payload in frames:
+            if opcode == PING:
+                pongs.append(pong_frame(payload))
+                continue
+            if pongs:
+                self._answer_pings(pongs)
             if opcode == TEXT:
                 if self.state is _OPEN:
                     self.owner.message_received(self, payload)
-            elif opcode == PING:
-                if self.state is _OPEN:
-                    self.send(pong_frame(payload))
             elif opcode == CLOSE:
                 self._close_received(payload)
+        if pongs:
+            self._answer_pings(pongs)
         violation = self._parser.failure
         if violation is not None and self._unread is None and self.state is not State.CLOSED:
             self._violated(violation)
+
+    def _answer_pings(self, pongs: list[bytes]) -> None:
+        self.send(b"".join(pongs), len(pongs))
+        pongs.clear()
 
     def _pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -358,8 +372,11 @@ class Session(asyncio.Protocol):
             self._write_last(close_frame(violation.code, violation.reason))
             # The rest of a broken stream is not worth waiting for, but closing while bytes
             # arrive resets the connection and may take the close frame with it.
-            if self._transport is not None and self._transport.can_write_eof():
-                self._transport.write_eof()
+            if self._transport is not None:
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                else:
+                    self._transport.close()  # TLS says goodbye, and reads until the client does
         else:
             self._close_transport()
 

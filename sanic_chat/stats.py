@@ -8,13 +8,15 @@ rooms there are. Must not know sessions; what stands in a report is the pod's bu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import redis.asyncio
 import ujson
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from .distinct import count_distinct
 from .names import PODS_KEY, pod_key
@@ -30,8 +32,22 @@ Report = dict[str, Any]
 _SUMMED = ("connections", "messages_in", "messages_out", "messages_published")
 
 
+@contextmanager
+def _only_redis_errors() -> Iterator[None]:
+    """Whatever redis-py or a report's reader stumbles over, Redis has answered nonsense."""
+    try:
+        yield
+    except (RedisError, OSError):
+        raise
+    except Exception as error:
+        raise RedisError(f"Redis answered nonsense: {error!r}") from error
+
+
 class StatsStore:
-    """The reports of all pods on Redis. Every call raises RedisError or OSError if it is away."""
+    """The reports of all pods on Redis.
+
+    Every call raises RedisError or OSError if Redis is away, or answers nonsense.
+    """
 
     def __init__(self, url: str, *, interval: float, timeout: float) -> None:
         self._lifetime_ms = int(interval * LIFETIME_INTERVALS * 1000)
@@ -45,14 +61,19 @@ class StatsStore:
     async def write(self, report: Report) -> None:
         """Store a pod's report until its lifetime is over."""
         pod_id = report["pod_id"]
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.set(pod_key(pod_id), ujson.dumps(report), px=self._lifetime_ms)
-            pipeline.sadd(PODS_KEY, pod_id)
-            pipeline.pexpire(PODS_KEY, self._lifetime_ms)
-            await pipeline.execute()
+        with _only_redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.set(pod_key(pod_id), ujson.dumps(report), px=self._lifetime_ms)
+                pipeline.sadd(PODS_KEY, pod_id)
+                pipeline.pexpire(PODS_KEY, self._lifetime_ms)
+                await pipeline.execute()
 
     async def read(self) -> list[Report]:
         """The reports of all living pods, by pod ID; IDs of dead ones are tidied away."""
+        with _only_redis_errors():
+            return await self._read()
+
+    async def _read(self) -> list[Report]:
         members = await self._redis.smembers(PODS_KEY)
         pod_ids = sorted(cast(bytes, member).decode() for member in members)
         if not pod_ids:
@@ -65,10 +86,11 @@ class StatsStore:
 
     async def remove(self, pod_id: str) -> None:
         """Forget a pod at once."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.delete(pod_key(pod_id))
-            pipeline.srem(PODS_KEY, pod_id)
-            await pipeline.execute()
+        with _only_redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.delete(pod_key(pod_id))
+                pipeline.srem(PODS_KEY, pod_id)
+                await pipeline.execute()
 
     async def close(self) -> None:
         """Close the connections."""

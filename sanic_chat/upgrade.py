@@ -3,7 +3,8 @@
 The only file that knows Sanic's HTTP protocol from the inside. What it touches there:
 `HttpProtocol.transport`, `.connections`, `.recv_buffer`, `._callback_check_timeouts`,
 `.close_if_idle`, `Http.upgrade_websocket` (as `request.stream`), and the
-`is_websocket` attribute that lets a route's handler return nothing. Tests name each of them.
+`is_websocket` attribute that lets a route's handler return nothing. Tests name each of them. And
+of asyncio's inside it knows the task of a TLS handshake.
 """
 
 from __future__ import annotations
@@ -132,6 +133,23 @@ async def close_http_connections(connections: set[HttpProtocol], *, timeout: flo
         # Not `connection.abort()`, after which Sanic stumbles over a request that never came.
         if connection.transport is not None:
             connection.transport.abort()
+    await _end_tls_handshakes()
+
+
+async def _end_tls_handshakes() -> None:
+    """Close connections that have not got through their TLS handshake: Sanic has not met them.
+
+    Only asyncio's own loop waits for them when it ends; it has a task for each.
+    """
+    handshakes = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__name__", "") == "_accept_connection2"
+    ]
+    for task in handshakes:
+        task.cancel()
+    if handshakes:
+        await asyncio.wait(handshakes)
 
 
 def _tokens(header: str) -> set[str]:

@@ -62,11 +62,16 @@ class FrameParser:
 
     However the stream is split into chunks, the same messages come out in the same order, and a
     stream that breaks the protocol fails at the same point with the same close code.
+
+    A message may have `max_message_bytes`, in at most `max_fragments` frames: empty ones count,
+    or a message could go on for ever.
     """
 
     __slots__ = (
         "_buffer",
+        "_fragment_count",
         "_fragments",
+        "_max_fragments",
         "_max_message_bytes",
         "_needed",
         "_utf8",
@@ -74,11 +79,13 @@ class FrameParser:
         "finished",
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, max_fragments: int) -> None:
         self._max_message_bytes = max_message_bytes
+        self._max_fragments = max_fragments
         self._buffer: bytes | bytearray = b""
         self._needed = 0  # bytes the buffer must hold before another look at it is worth it
         self._fragments: bytearray | None = None
+        self._fragment_count = 0
         self._utf8: codecs.IncrementalDecoder | None = None
         self.finished = False
         """Whether a close frame or a violation has ended the stream; what follows is ignored."""
@@ -181,6 +188,10 @@ class FrameParser:
         elif opcode == CONTINUATION:
             if self._fragments is None:
                 raise CloseConnection(CloseCode.PROTOCOL_ERROR, "unexpected continuation frame")
+            if self._fragment_count >= self._max_fragments:
+                raise CloseConnection(
+                    CloseCode.POLICY_VIOLATION, f"over {self._max_fragments} fragments a message"
+                )
         elif opcode == BINARY:
             if self._fragments is not None:
                 raise CloseConnection(CloseCode.PROTOCOL_ERROR, "expected a continuation frame")
@@ -203,20 +214,25 @@ class FrameParser:
         """Add a fragment; return the whole message once it is complete."""
         if self._fragments is None:
             self._fragments = bytearray()
+            self._fragment_count = 0
             self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        assert self._utf8 is not None
         final = bool(first & 0x80)
-        try:
-            self._utf8.decode(payload, final)
-        except UnicodeDecodeError:
-            raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
+        self._check_fragment(payload, final)
         self._fragments += payload
+        self._fragment_count += 1
         if not final:
             return None
         message = bytes(self._fragments)
         self._fragments = None
         self._utf8 = None
         return message
+
+    def _check_fragment(self, payload: bytes, final: bool) -> None:
+        assert self._utf8 is not None
+        try:
+            self._utf8.decode(payload, final)
+        except UnicodeDecodeError:
+            raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
 
 
 def _check_utf8(payload: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,14 +14,26 @@ import hiredis
 from websockets.asyncio.client import ClientConnection
 
 from .harness import DEADLINE, ServerProcess, receive
+from .tls import Certificate
 
 
 @contextmanager
 def running_server(
-    *arguments: str, workers: int = 1, **environment: str
+    *arguments: str,
+    workers: int = 1,
+    command: tuple[str, ...] = (),
+    certificate: Certificate | None = None,
+    **environment: str,
 ) -> Iterator[ServerProcess]:
     """A server for a fixture that several tests share; it must stop well at the end."""
-    server = ServerProcess("--workers", str(workers), *arguments, environment=environment)
+    server = ServerProcess(
+        "--workers",
+        str(workers),
+        *arguments,
+        environment=environment,
+        command=command,
+        certificate=certificate,
+    )
     try:
         server.wait_ready(workers)
         yield server
@@ -71,11 +84,22 @@ class RawClient:
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, *, receive_buffer: int | None = None) -> None:
         self._port = server.port
+        self._tls = server.tls
+        self._receive_buffer = receive_buffer
 
     async def __aenter__(self) -> RawClient:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        connection = socket.socket()
+        if self._receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self._port))
+        self.reader, self.writer = await asyncio.open_connection(
+            sock=connection,
+            ssl=self._tls,
+            server_hostname="127.0.0.1" if self._tls else None,
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,6 +176,8 @@ class RedisProxy:
 
     def __init__(self, redis_port: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.misbehaviour: Misbehaviour = behave
+        self.garble: Callable[[bytes], bytes] | None = None
+        """What becomes of each part of what Redis says."""
         self.connections = 0
         """How many connections were accepted so far."""
         self.port = 0
@@ -196,7 +222,7 @@ class RedisProxy:
         self.connections += 1
         self._open.add(writer)
         upstream, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
-        back = asyncio.create_task(self._copy(upstream, writer))
+        back = asyncio.create_task(self._answer(upstream, writer))
         parser = hiredis.Reader()
         try:
             while data := await reader.read(65536):
@@ -218,8 +244,8 @@ class RedisProxy:
                     await stream.wait_closed()
             self._open.discard(writer)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                writer.write(data)
+                writer.write(data if self.garble is None else self.garble(data))
             writer.close()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from .harness import RedisProcess, ServerProcess
+from .tls import Certificate
 
 StartServer = Callable[..., ServerProcess]
 
@@ -73,7 +74,7 @@ def redis() -> Iterator[RedisProcess]:
 def start_server() -> Iterator[StartServer]:
     """Start servers with the real command; each must stop well, unless the test has ended it.
 
-    `start_server(*options, workers=1, wait=True, command=(), **environment)`
+    `start_server(*options, workers=1, wait=True, command=(), certificate=None, **environment)`
     """
     servers: list[ServerProcess] = []
 
@@ -82,11 +83,14 @@ def start_server() -> Iterator[StartServer]:
         workers: int = 1,
         wait: bool = True,
         command: tuple[str, ...] = (),
+        certificate: Certificate | None = None,
         **environment: str,
     ) -> ServerProcess:
         if "--single-process" not in arguments:
             arguments = ("--workers", str(workers), *arguments)
-        server = ServerProcess(*arguments, environment=environment, command=command)
+        server = ServerProcess(
+            *arguments, environment=environment, command=command, certificate=certificate
+        )
         servers.append(server)
         if wait:
             server.wait_ready(workers)

@@ -24,6 +24,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from sanic_chat.broker.embedded import find_server_program
 
+from .tls import Certificate
+
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0
 """Seconds after which an awaited event counts as missing: generous, for slow machines."""
@@ -67,6 +69,13 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 class RedisProcess:
@@ -134,8 +143,13 @@ class ServerProcess:
         environment: dict[str, str],
         command: tuple[str, ...] = (),
         cwd: Path = ROOT,
+        certificate: Certificate | None = None,
     ) -> None:
         self.port = free_port()
+        self.tls = None if certificate is None else certificate.client_context()
+        """For clients, if it speaks TLS."""
+        if certificate is not None:
+            arguments += ("--cert", str(certificate.pem), "--key", str(certificate.key))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         command = command or (sys.executable, "-m", "sanic", "server.py")
         inherited = {
@@ -165,7 +179,7 @@ class ServerProcess:
     @property
     def http(self) -> str:
         """The base of HTTP URLs."""
-        return f"http://127.0.0.1:{self.port}/api/chat-api"
+        return f"http{'s' * bool(self.tls)}://127.0.0.1:{self.port}/api/chat-api"
 
     @property
     def log(self) -> str:
@@ -195,7 +209,7 @@ class ServerProcess:
 
     def stats(self) -> dict[str, Any]:
         """The answer of /ws/stats."""
-        answer = httpx.get(f"{self.http}/ws/stats", timeout=DEADLINE)
+        answer = httpx.get(f"{self.http}/ws/stats", timeout=DEADLINE, verify=self.tls or True)
         answer.raise_for_status()
         stats: dict[str, Any] = answer.json()
         return stats
@@ -221,7 +235,8 @@ class ServerProcess:
     def url(self, path: str = "/api/chat-api/ws", **query: str) -> str:
         """A WebSocket URL on this server."""
         text = "&".join(f"{name}={quote(value)}" for name, value in query.items())
-        return f"ws://127.0.0.1:{self.port}{path}" + (f"?{text}" if text else "")
+        scheme = "wss" if self.tls else "ws"
+        return f"{scheme}://127.0.0.1:{self.port}{path}" + (f"?{text}" if text else "")
 
     def connect(
         self, room: str | None = None, *, headers: dict[str, str] | None = None, **query: str
@@ -231,6 +246,7 @@ class ServerProcess:
         return connect(
             self.url(path, **query),
             additional_headers=headers,
+            ssl=self.tls,
             proxy=None,
             ping_interval=None,
             max_size=2**26,
@@ -318,6 +334,3 @@ async def close_code(client: ClientConnection, timeout: float = DEADLINE) -> int
             pass
         await client.wait_closed()
     return client.close_code
-
-
-# -- sessions without a server ---------------------------------------------------------------

@@ -22,10 +22,13 @@ class RecordingOwner:
         self,
         *,
         max_message_bytes: int = 65536,
+        max_message_fragments: int = 128,
         send_queue_messages: int = 256,
         send_queue_bytes: int = 2**20,
     ) -> None:
-        self.limits = SessionLimits(max_message_bytes, send_queue_messages, send_queue_bytes)
+        self.limits = SessionLimits(
+            max_message_bytes, max_message_fragments, send_queue_messages, send_queue_bytes
+        )
         self.received: list[bytes] = []
         self.ends: list[tuple[str, Session]] = []
         self.dropped: Counter[str] = Counter()

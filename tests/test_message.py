@@ -175,6 +175,19 @@ class TestParseMessage:
         assert refusal(payload).code == "bad_message"
         assert '{"data": "hi"}' in refusal(payload).message
 
+    @pytest.mark.parametrize("number", [b"1e400", b"9" * 5000, b"-1e-400"])
+    @pytest.mark.parametrize("key", [b"type", b"room", b"id"])
+    def test_absurd_numbers(self, key: bytes, number: bytes):
+        """A number beyond all bounds is a number where text is expected, wherever it stands."""
+        assert refusal(b'{"data":1,"%b":%b}' % (key, number)).code == "bad_message"
+        assert refusal(b'{"type":"shout","data":%b,"%b":1}' % (number, key)).code == "bad_message"
+
+    @pytest.mark.parametrize("letter", ["x", "\0", "\U000e0001"])
+    def test_a_refusal_is_short(self, letter: str):
+        """What repeats what was sent is cut: an answer is no way to make much of little."""
+        message = refusal(json.dumps({"data": 1, "type": letter * 20_000}).encode()).message
+        assert len(json_bytes({"message": message})) < 4000
+
     def test_the_refusal_names_the_id(self):
         """A refused message with a good id is told by it; a bad id is not given back."""
         assert refusal(json_bytes({"data": 1, "type": "shout", "id": ID})).id == ID

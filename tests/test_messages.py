@@ -77,6 +77,11 @@ DATA = {
     "escapes": r'"\u00e9\/\ud83d\ude00\u0000"',
     "raw UTF-8": '"é שלום 😀 \u2028"',
     "HTML": '"<script>alert(1)</script>"',
+    "terminal": r'"\u001b[31mred\u001b[2J \u0007\r\n"',
+    "text direction": '"\u202etxt.exe"',
+    "huge number": "1e400",
+    "huge integer": "1" + "0" * 5000,
+    "many keys": "{" + ",".join(f'"k{n}":{n}' for n in range(4000)) + "}",
     "null": "null",
     "false": "false",
     "empty string": '""',
@@ -86,11 +91,13 @@ DATA = {
 
 @pytest.mark.parametrize("case", DATA)
 async def test_data_byte_for_byte(server, room, case):
-    """Data arrives byte for byte as it was sent."""
+    """Data arrives byte for byte as it was sent, and stands in no log."""
+    before = server.log
     async with server.connect(room) as client:
         await client.send(f'{{"data": {DATA[case]}}}')
         text = await client.recv()
     assert f'"data":{DATA[case]},"timestamp":' in text
+    assert server.log == before
 
 
 @pytest.mark.parametrize(
@@ -230,6 +237,15 @@ REFUSED = {
     "half a pair in a key": ("bad_json", r'{"data": {"\udc00": 1}}'),
     "byte order mark": ("bad_json", '\ufeff{"data": 1}'),
     "nested too deeply": ("bad_json", '{"data": ' + "[" * 30_000 + "]" * 30_000 + "}"),
+    "objects nested too deeply": ("bad_json", '{"data": ' + '{"a":' * 10_000),
+    "NUL": ("bad_json", '{"data": "\0"}'),
+    "huge type": ("bad_message", '{"data": 1, "type": "%s"}' % ("x" * 60_000)),
+    "huge number for a type": ("bad_message", '{"data": 1, "type": 1e400}'),
+    "huge integer for an id": ("bad_message", '{"data": 1, "id": 1%s}' % ("0" * 5000)),
+    "many keys and no data": (
+        "bad_message",
+        "{" + ",".join(f'"k{n}":{n}' for n in range(4000)) + "}",
+    ),
     "list": ("bad_message", "[]"),
     "string": ("bad_message", '"data"'),
     "null": ("bad_message", "null"),
@@ -244,11 +260,27 @@ REFUSED = {
     "bad room": ("bad_room", '{"room": "a b", "data": 1}'),
     "empty room": ("bad_room", '{"room": "", "data": 1}'),
     "unknown action": ("unknown_action", command("dance")),
+    "huge action": ("unknown_action", command("\x01" * 9000)),
     "no action": ("bad_command", '{"type": "system", "data": {}}'),
     "command of a wrong type": ("bad_command", '{"type": "system", "data": [1]}'),
     "event instead of action": ("bad_command", '{"type":"system","data":{"event":"welcome"}}'),
     "join without a room": ("bad_room", command("join")),
     "join of a bad room": ("bad_room", command("join", room="*")),
+    **{
+        f"join of {name!a:.20}": ("bad_room", command("join", room=name))
+        for name in (
+            "?",
+            "[a-z]",
+            "a/../b",
+            "a\nb",
+            "a\r\nPUBLISH b",
+            "\0",
+            "\u202eb",
+            "😀",
+            "x" * 10_000,
+            "e\u0301" * 129,
+        )
+    },
     "leave of another room": ("not_in_room", command("leave", room="elsewhere")),
 }
 
@@ -257,6 +289,7 @@ REFUSED = {
 async def test_refused(server, room, case):
     """What is wrong gets an error and goes nowhere, and the connection goes on."""
     code, text = REFUSED[case]
+    before = server.log
     async with server.connect(room) as client, server.connect(room) as peer:
         await client.send(text)
         answer = json.loads(await client.recv())
@@ -265,9 +298,11 @@ async def test_refused(server, room, case):
         assert set(answer["data"]) == {"event", "code", "message", "id"}
         assert (answer["data"]["event"], answer["data"]["code"]) == ("error", code)
         assert len(answer["data"]["message"]) > 10
+        assert len(answer["data"]["message"]) <= 300
         await client.send('{"data": "next"}')
         assert (await receive(client))["data"] == "next"
         assert await receive_until(peer, "next") == []
+    assert server.log == before
 
 
 @pytest.mark.parametrize("case", ["room it is not in", "unknown type", "unknown action"])

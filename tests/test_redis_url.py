@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import redis.asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import ClientConnection
 
 from .clients import RedisProxy, receive_data
 from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
+from .tls import self_signed_certificate
 
 
 @pytest.fixture
@@ -110,44 +105,12 @@ async def test_unix_socket(start_server, room, tmp_path):
         process.close()
 
 
-def self_signed_certificate(directory: Path) -> tuple[Path, Path]:
-    """Certificate and key for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test Redis")])
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, key_pem = directory / "certificate.pem", directory / "key.pem"
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return pem, key_pem
-
-
 @pytest.fixture
 def tls_proxy(shared_redis: RedisProcess, tmp_path: Path) -> Iterator[tuple[RedisProxy, Path]]:
     """Redis behind TLS, and the certificate it shows."""
-    certificate, key = self_signed_certificate(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with RedisProxy(shared_redis.port, tls=context) as proxy:
-        yield proxy, certificate
+    certificate = self_signed_certificate(tmp_path)
+    with RedisProxy(shared_redis.port, tls=certificate.server_context()) as proxy:
+        yield proxy, certificate.pem
 
 
 @pytest.mark.parametrize("options", ["ssl_ca_certs={}", "ssl_cert_reqs=none"])

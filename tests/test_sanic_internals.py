@@ -79,7 +79,7 @@ async def app(in_process: None, shared_redis: RedisProcess) -> AsyncIterator[Cha
 
 def client_of(app: App) -> RawClient:
     """A client of the server in the test's own loop; it needs no task."""
-    return RawClient(SimpleNamespace(port=app.ctx.port))  # type: ignore[arg-type]
+    return RawClient(SimpleNamespace(port=app.ctx.port, tls=None))  # type: ignore[arg-type]
 
 
 def http_protocols() -> list[HttpProtocol]:

@@ -212,6 +212,21 @@ class TestSendQueue:
             assert session.state is State.CLOSING
 
     @on_both_loops
+    async def test_the_bounds_hold_on_a_socket_that_is_taken_over_full(self):
+        """Answers to earlier requests that still wait in the transport count as waiting too."""
+        async with connected(RecordingOwner(send_queue_bytes=300_000)) as (session, peer):
+            transport = session._transport
+            assert transport is not None
+            transport.write(ping_frame(b"p" * 123) * 2000)
+            session.connection_made(transport)  # as after an upgrade
+            assert not session.writable
+            session.send_text(b"queued")
+            assert session.queued_messages == 1
+            session.send_text(b"x" * 300_000)
+            assert session.state is State.CLOSING
+            assert close_code([await peer.frame() for _ in range(2001)]) == 1013  # type: ignore[misc]
+
+    @on_both_loops
     async def test_the_bound_counts_what_is_on_its_way(self):
         """Messages flushed to a transport that is full again still count as waiting."""
         owner = RecordingOwner(send_queue_messages=100)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +15,7 @@ import pytest
 
 from .clients import RawClient, receive_until, running_server
 from .frames import client_frame, take_server_frame
-from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
+from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, memory, receive
 
 QUEUE_BYTES = 256 * 1024
 HEARTBEAT_TIMEOUT = 2.0
@@ -92,13 +90,6 @@ async def non_reader(server: ServerProcess, room: str) -> AsyncIterator[NonReade
             answer += await loop.sock_recv(connection, 1)
         assert answer.startswith(b"HTTP/1.1 101 ")
         yield NonReader(connection)
-
-
-def memory(pid: int) -> int:
-    """Resident bytes of a process."""
-    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert match
-    return int(match[1]) * 1024
 
 
 def own_stats(server: ServerProcess) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sanic_chat.websocket import (
 from .frames import client_frame
 
 LIMIT = 1024
+MAX_FRAGMENTS = 8
 
 # First bytes: FIN and opcode.
 WHOLE_TEXT, FIRST_TEXT = 0x81, 0x01
@@ -35,7 +36,7 @@ Events = list[tuple[int, bytes]]
 
 def parse(*chunks: bytes, limit: int = LIMIT) -> tuple[Events, FrameParser]:
     """What a fresh parser makes of a stream, and the parser."""
-    parser = FrameParser(limit)
+    parser = FrameParser(limit, MAX_FRAGMENTS)
     return [event for chunk in chunks for event in parser.receive(chunk)], parser
 
 
@@ -129,8 +130,9 @@ class TestLengths:
         fails(1009, client_frame(FIRST_TEXT, half), client_frame(LAST, half + b"x"))
 
     def test_the_limit_holds_for_a_message_that_never_ends(self):
-        """Endless fragments without FIN end with 1009 too."""
-        fails(1009, client_frame(FIRST_TEXT, b"x"), *[client_frame(MIDDLE, b"x")] * LIMIT)
+        """Large fragments without FIN end with 1009 too."""
+        large = b"x" * (LIMIT // 4)
+        fails(1009, client_frame(FIRST_TEXT, large), *[client_frame(MIDDLE, large)] * 4)
 
     def test_the_limit_begins_anew_with_each_message(self):
         """Messages of the full size may follow one another."""
@@ -183,6 +185,20 @@ class TestFragments:
         frames = [client_frame(FIRST_TEXT)]
         frames += [client_frame(MIDDLE, bytes([byte])) for byte in "😀".encode()]
         assert parse(b"".join(frames) + client_frame(LAST))[0] == [(TEXT, "😀".encode())]
+
+    @pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "one byte"])
+    def test_the_limit_of_fragments(self, payload: bytes):
+        """As many fragments as the limit pass, pings between them not counted; more are 1008."""
+        ping = client_frame(A_PING, b"p")
+        middle = (client_frame(MIDDLE, payload) + ping) * (MAX_FRAGMENTS - 2)
+        whole = client_frame(FIRST_TEXT, payload) + middle + client_frame(LAST, payload)
+        pings = [(PING, b"p")] * (MAX_FRAGMENTS - 2)
+        text = (TEXT, payload * MAX_FRAGMENTS)
+        assert parse(whole + whole)[0] == [*pings, text, *pings, text]
+
+        endless = [client_frame(FIRST_TEXT, payload), middle, client_frame(MIDDLE, payload)]
+        for one_more in (MIDDLE, LAST):
+            fails(1008, *endless, client_frame(one_more, payload)[:2], after=pings)
 
 
 class TestViolations:
@@ -255,7 +271,7 @@ class TestViolations:
 
     def test_nothing_after_a_violation(self):
         """After a violation all further bytes are ignored and the failure stays."""
-        parser = FrameParser(LIMIT)
+        parser = FrameParser(LIMIT, MAX_FRAGMENTS)
         parser.receive(b"\x81\x00")
         failure = parser.failure
         assert failure is not None
@@ -309,7 +325,7 @@ class TestClose:
 
     def test_nothing_after_a_close(self):
         """What follows a close frame is ignored, even if it breaks the protocol."""
-        parser = FrameParser(LIMIT)
+        parser = FrameParser(LIMIT, MAX_FRAGMENTS)
         stream = client_frame(A_CLOSE) + client_frame(WHOLE_TEXT, b"x") + b"\xff\xff"
         assert parser.receive(stream) == [(CLOSE, b"")]
         assert parser.receive(client_frame(WHOLE_TEXT, b"x")) == []

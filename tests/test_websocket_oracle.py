@@ -110,7 +110,7 @@ streams = st.one_of(
 
 def ours(*chunks: bytes) -> Outcome:
     """Events and close code of the parser under test."""
-    parser = FrameParser(LIMIT)
+    parser = FrameParser(LIMIT, max_fragments=128)
     events = [event for chunk in chunks for event in parser.receive(chunk)]
     return events, None if parser.failure is None else int(parser.failure.code)
 

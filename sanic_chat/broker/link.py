@@ -27,6 +27,8 @@ MAX_BACKOFF = 1.0
 SETTLE_MARGIN = 0.25
 PINGS_PER_TIMEOUT = 2
 WRITE_BUFFER_BYTES = 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+"""A reply that has more is not waited for. Redis itself cuts a subscriber off at half of that."""
 
 
 def pack(command: Sequence[str | bytes]) -> bytes:
@@ -82,6 +84,7 @@ class Link:
         self._backoff = MIN_BACKOFF
         self._proven = False
         self._away = RateLimitedWarning()
+        self._said_away = False
 
     def start(self) -> None:
         """Begin to connect; `link_up` tells when it has worked."""
@@ -134,15 +137,15 @@ class Link:
             return
         self._proven = True
         self._backoff = MIN_BACKOFF
-        if self.last_error:
+        self.last_error = ""
+        if self._said_away:
+            self._said_away = False
             logger.info("Redis %s (%s) is there again", self._endpoint, self._name)
-            self.last_error = ""
 
     def rebuild(self, reason: str) -> None:
         """Give up the connection, if there is one, and build a new one."""
         if self._connection is not None:
-            self._connection.reason = reason
-            self._connection.abort()
+            self._connection.give_up(reason)
 
     async def _run(self) -> None:
         while True:
@@ -200,14 +203,14 @@ class Link:
                 if connection.lost.done() or connection.reads != heard or connection.is_held:
                     break
             else:
-                connection.reason = f"silent for {self._timeout:g} s after a ping"
-                connection.abort()
+                connection.give_up(f"silent for {self._timeout:g} s after a ping")
                 return
 
     def _log_down(self, reason: str) -> None:
         if reason != self.last_error:  # once per change, not once per attempt
-            self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason)
             self.last_error = reason
+            if self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason):
+                self._said_away = True
 
 
 class _Refused(Exception):
@@ -225,6 +228,7 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._reader = hiredis.Reader()
+        self._unread_bytes = 0  # read since the last reply was complete
         self._receive: Callable[[list[Reply]], None] = self._keep
         self._on_writable: Callable[[], None] | None = None
         self._on_unwritable: Callable[[], None] | None = None
@@ -236,7 +240,7 @@ class _Connection(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
         self.writable = True
 
     def data_received(self, data: bytes) -> None:
@@ -247,11 +251,16 @@ class _Connection(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
-        except hiredis.ProtocolError as error:
-            self.reason = f"not RESP: {error}"
-            self.abort()
+        except (hiredis.HiredisError, MemoryError, TypeError) as error:
+            # An absurd length is a MemoryError there, a map with a list for a key a TypeError.
+            self.give_up(f"not RESP: {error or 'out of memory'}")
         if replies:
+            self._unread_bytes = 0
             self._receive(replies)
+        else:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > MAX_REPLY_BYTES:
+                self.give_up(f"a reply of over {MAX_REPLY_BYTES} bytes")
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -264,7 +273,7 @@ class _Connection(asyncio.Protocol):
             self._on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writable = False
+        self._end_writing()
         if exc is not None:
             self.reason = str(exc)
         if not self.lost.done():
@@ -309,9 +318,21 @@ class _Connection(asyncio.Protocol):
         """Close once what was written has left."""
         self._transport.close()
 
+    def give_up(self, reason: str) -> None:
+        """Close at once, and say why."""
+        self.reason = reason
+        self.abort()
+
     def abort(self) -> None:
         """Close at once."""
+        self._end_writing()
         self._transport.abort()
+
+    def _end_writing(self) -> None:
+        # The link learns of the end a few turns of the loop later, and uvloop's transports raise
+        # an error when they are written to then.
+        self.writable = False
+        self.write = _write_nowhere
 
     def _keep(self, replies: list[Reply]) -> None:
         self._kept += replies
@@ -320,3 +341,7 @@ class _Connection(asyncio.Protocol):
     def _check_enough(self) -> None:
         if self._enough is not None and not self._enough.done() and len(self._kept) >= self._wanted:
             self._enough.set_result(None)
+
+
+def _write_nowhere(data: bytes) -> None:
+    """What a lost connection writes to."""

@@ -213,8 +213,10 @@ class Publisher:
                 self.refused += 1
                 self._unconfirmed -= 1
                 self._refusal.log("Redis refused a PUBLISH: %s", reply)
+            elif reply == b"PONG":  # every connection begins with one
+                self.link.prove()
             else:
-                self.link.prove()  # the PONG that every connection begins with
+                self.link.rebuild(f"it answered the publisher: {reply!r:.100}")
         self.published += confirmed
         self._unconfirmed -= confirmed
         if not self._unconfirmed and not self._outbox and not self._queue:

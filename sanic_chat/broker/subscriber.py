@@ -16,6 +16,8 @@ from .link import Link, Reply, pack
 BATCH = 1000
 """Channels in one SUBSCRIBE or UNSUBSCRIBE: bounds the time Redis spends on one command."""
 
+_PONG = [b"pong", b""]
+
 
 class Subscriber:
     """Delivers what is published on the wanted channels, for as long as it is not closed.
@@ -155,12 +157,17 @@ class Subscriber:
     def replies_received(self, replies: list[Reply]) -> None:
         on_message = self._on_message
         for reply in replies:
-            if type(reply) is not list:
-                self.link.rebuild(f"it answered the subscriber: {reply}")
-            elif reply[0] == b"message":
-                on_message(reply[1], reply[2])
-            elif reply[0] == b"subscribe":
-                self._confirm(reply[1])
+            if type(reply) is not list or len(reply) != 3 or type(reply[1]) is not bytes:
+                if reply != _PONG:
+                    self.link.rebuild(f"it answered the subscriber: {reply!r:.100}")
+                continue
+            kind, channel, content = reply
+            if kind == b"message" and type(content) is bytes:
+                on_message(channel, content)
+            elif kind == b"subscribe":
+                self._confirm(channel)
+            elif kind != b"unsubscribe":
+                self.link.rebuild(f"it told the subscriber: {reply!r:.100}")
 
     def _confirm(self, channel: bytes) -> None:
         if channel not in self.wanted:

@@ -1,0 +1,101 @@
+"""The server with one more route, `/echo`, which sends back what it gets: for Autobahn|Testsuite.
+
+Run as `sanic tests.echo_server:app`. Handshake, upgrade, session and frame parser are the chat's
+own. Only that binary messages get through is the tests' doing: the chat refuses them with 1003.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sanic import HTTPResponse, Request
+
+from sanic_chat import create_app
+from sanic_chat.errors import UpgradeRefused
+from sanic_chat.session import Session, SessionLimits
+from sanic_chat.upgrade import answers_with_a_socket, check_handshake, take_over
+from sanic_chat.web.errors import refusal_response
+from sanic_chat.websocket import BINARY, TEXT, FrameParser, text_frame
+
+
+class Binary(bytes):
+    """The payload of a binary message."""
+
+
+class BinaryParser(FrameParser):
+    """Lets binary messages through, as if they were text, but does not ask them for UTF-8."""
+
+    __slots__ = ("_binary",)
+
+    def __init__(self, max_message_bytes: int, max_fragments: int) -> None:
+        super().__init__(max_message_bytes, max_fragments)
+        self._binary = False
+
+    def _check_header(self, first: int, second: int) -> None:
+        is_binary = first & 0xF == BINARY
+        super()._check_header(first ^ BINARY ^ TEXT if is_binary else first, second)
+
+    def _fragment(self, first: int, payload: bytes) -> bytes | None:
+        if self._fragments is None:
+            self._binary = first & 0xF == BINARY
+        message = super()._fragment(first, payload)
+        return Binary(message) if self._binary and message is not None else message
+
+    def _check_fragment(self, payload: bytes, final: bool) -> None:
+        if not self._binary:
+            super()._check_fragment(payload, final)
+
+
+class EchoSession(Session):
+    """A session that accepts binary messages."""
+
+    __slots__ = ()
+
+    def __init__(self, owner: EchoOwner) -> None:
+        super().__init__(owner, sender=b'"echo"')
+        limits = owner.limits
+        self._parser = BinaryParser(limits.max_message_bytes, limits.max_message_fragments)
+
+
+class EchoOwner:
+    """Sends every message back to where it came from."""
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self.limits = limits
+
+    def message_received(self, session: Session, payload: bytes) -> None:
+        frame = text_frame(payload)
+        if isinstance(payload, Binary):
+            frame = bytes((frame[0] ^ TEXT ^ BINARY,)) + frame[1:]
+        session.send(frame)
+
+    def session_closing(self, session: Session) -> None:
+        pass
+
+    def session_closed(self, session: Session) -> None:
+        pass
+
+    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
+        pass
+
+
+@answers_with_a_socket
+async def echo(request: Request) -> HTTPResponse | None:
+    """The upgrade to a session that echoes."""
+    try:
+        accept = check_handshake(request)
+    except UpgradeRefused as refusal:
+        return refusal_response(refusal)
+    session = EchoSession(EchoOwner(request.app.ctx.pod.limits))
+    take_over(request, session, accept, lambda: None)
+    return None
+
+
+def __getattr__(name: str) -> Any:
+    # As in server.py: made when it is asked for.
+    if name != "app":
+        raise AttributeError(name)
+    global app
+    app = create_app()
+    app.add_route(echo, "/echo")
+    return app
