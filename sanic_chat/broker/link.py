@@ -114,6 +114,16 @@ class Link:
         assert self._connection is not None
         self._connection.write(commands)
 
+    def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
+        """Send a PING with `question` in it; only while the link is up.
+
+        Redis answers in order: `on_answer` is called when all it had for this connection before
+        was handed on. It is not called if the connection is lost first, nor for a question that
+        a later one has replaced.
+        """
+        assert self._connection is not None
+        self._connection.ask(question, on_answer)
+
     def prove(self) -> None:
         """Tell that the connection does what it is for; only then does the back-off begin anew."""
         if self._proven:
@@ -215,6 +225,8 @@ class _Connection(asyncio.Protocol):
         self._kept: list[Reply] = []
         self._enough: asyncio.Future[None] | None = None
         self._wanted = 0
+        self._question: bytes | None = None
+        self._on_answer: Callable[[], None] = _nothing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -236,6 +248,10 @@ class _Connection(asyncio.Protocol):
             self.abort()
         if replies:
             self._receive(replies)
+            question = self._question
+            if question is not None and (question in replies or [b"pong", question] in replies):
+                self._question = None
+                self._on_answer()
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -273,6 +289,11 @@ class _Connection(asyncio.Protocol):
             kept, self._kept = self._kept, []
             self._receive(kept)
 
+    def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
+        """See `Link.ask`. Who has subscribed is answered with a list, others with the question."""
+        self._question, self._on_answer = question, on_answer
+        self.write(pack(("PING", question)))
+
     def close(self) -> None:
         """Close once what was written has left."""
         self._transport.close()
@@ -288,3 +309,7 @@ class _Connection(asyncio.Protocol):
     def _check_enough(self) -> None:
         if self._enough is not None and not self._enough.done() and len(self._kept) >= self._wanted:
             self._enough.set_result(None)
+
+
+def _nothing() -> None:
+    """What happens on an answer that nobody waits for."""

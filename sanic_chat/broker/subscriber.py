@@ -158,6 +158,8 @@ class Subscriber:
                 on_message(reply[1], reply[2])
             elif reply[0] == b"subscribe":
                 self._confirm(reply[1])
+            elif reply[0] == b"unsubscribe" and reply[1] in self.confirmed:
+                self.link.rebuild("it gave up a subscription that is wanted")
 
     def _confirm(self, channel: bytes) -> None:
         if channel not in self.wanted:
