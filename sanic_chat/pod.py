@@ -17,7 +17,8 @@ from collections import Counter
 from functools import partial
 
 from . import notices
-from .broker import Endpoint, Publisher, Subscriber
+from .admission import Admission
+from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
 from .config import Config
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
@@ -40,6 +41,7 @@ from .names import (
     GLOBAL_CHANNEL,
     ROOM_NAME_RULE,
     normalise_room_name,
+    pod_channel,
     presence_channel,
 )
 from .notifier import Notifier
@@ -84,6 +86,13 @@ class Pod:
         self.closed_sessions.set()
         self.connected = 0
         """Sessions whose socket is open, those that are closing included."""
+        self.admission = Admission(
+            limit=config.max_connections,
+            retry_after=config.retry_after,
+            connected=lambda: self.connected,
+        )
+        self.refused: Counter[str] = Counter()
+        """Handshakes that were refused, by code."""
         self._config = config
         self._timestamp = TimestampText()
         self._envelope_head = envelope_head(self.id)
@@ -118,6 +127,12 @@ class Pod:
             queue_bytes=config.publish_queue_bytes,
             queue_seconds=config.publish_queue_seconds,
         )
+        self.proof = DeliveryProof(
+            self.publisher,
+            self.subscriber,
+            channel=pod_channel(self.id),
+            interval=config.proof_interval,
+        )
 
     async def start(self) -> None:
         """Connect to Redis, and return when it is there or 3 s have passed."""
@@ -125,6 +140,7 @@ class Pod:
         assert everybody is not None
         self.subscriber.start()
         self.publisher.start()
+        self.proof.start()
         self.heartbeat.start()
         done, _ = await asyncio.wait([everybody], timeout=START_SECONDS)
         if not done:
@@ -138,6 +154,7 @@ class Pod:
     async def close(self, timeout: float) -> None:
         """End the connections to Redis; what was published before gets `timeout` s to leave."""
         self.heartbeat.stop()
+        self.proof.stop()
         await self.publisher.close(timeout)
         await self.subscriber.close()
 
@@ -319,7 +336,10 @@ class Pod:
             return
         room = self.hub.rooms.get(channel)
         if room is None:
-            return  # the last member has left, and the subscription has not been given up yet
+            # The last member has left, and the subscription has not been given up yet; or:
+            if channel == self.proof.channel:
+                self.proof.received(payload)
+            return
         try:
             if len(payload) > self.limits.max_message_bytes + ENVELOPE_OVERHEAD_BYTES:
                 raise BadEnvelope(f"it has {len(payload)} bytes")

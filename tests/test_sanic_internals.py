@@ -28,7 +28,7 @@ from sanic.worker.manager import WorkerManager
 from sanic_chat import create_app
 from sanic_chat.app import ChatServer
 from sanic_chat.config import Config
-from sanic_chat.upgrade import ChatHttpProtocol
+from sanic_chat.http_connections import ChatHttpProtocol
 
 from .clients import RawClient
 from .harness import RedisProcess, eventually, free_port, wait_until
@@ -100,9 +100,6 @@ async def test_the_http_protocol_of_a_connection(app: ChatServer) -> None:
         assert protocol.connections is app.ctx.http_connections
         assert protocol.transport.get_protocol() is protocol
         assert protocol.recv_buffer == bytearray()
-        await eventually(lambda: protocol._callback_check_timeouts, "its timer runs")
-        assert isinstance(protocol._callback_check_timeouts, asyncio.TimerHandle)
-
         client.send(b"GET ")
         await eventually(lambda: protocol.recv_buffer == b"GET ", "it has received the bytes")
         assert protocol.close_if_idle() is False

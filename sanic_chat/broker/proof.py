@@ -10,6 +10,7 @@ the other is noticed by its own watch.
 from __future__ import annotations
 
 import asyncio
+import time
 
 import hiredis
 
@@ -66,7 +67,7 @@ class DeliveryProof:
     @property
     def age(self) -> float | None:
         """Seconds since the last canary came back, None before the first."""
-        return None if self._proven_at is None else self._loop.time() - self._proven_at
+        return None if self._proven_at is None else time.monotonic() - self._proven_at
 
     @property
     def is_current(self) -> bool:
@@ -79,7 +80,7 @@ class DeliveryProof:
         canary = self._canary
         if canary is not None and payload == canary.payload:
             canary.is_back = True
-            self._proven_at = self._loop.time()
+            self._proven_at = time.monotonic()
             self.round_trip = self._proven_at - canary.sent_at
 
     # -- the canary ------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class DeliveryProof:
         if not (self._publisher.link.writable and self._subscriber.is_up):
             return False
         self._sent += 1
-        canary = _Canary(b"proof-%d" % self._sent, self._loop.time(), self._connections())
+        canary = _Canary(b"proof-%d" % self._sent, self._connections())
         self._canary = canary
         self._publisher.probe(self.channel, canary.payload, canary.answered)
         return True
@@ -154,9 +155,9 @@ class DeliveryProof:
 class _Canary:
     """What was published to be received."""
 
-    def __init__(self, payload: bytes, sent_at: float, connections: tuple[int, int]) -> None:
+    def __init__(self, payload: bytes, connections: tuple[int, int]) -> None:
         self.payload = payload
-        self.sent_at = sent_at
+        self.sent_at = time.monotonic()
         self.connections = connections
         self.intervals = 0
         self.answer: Reply = None
