@@ -28,6 +28,7 @@ from .drain import drain_sessions
 from .errors import ConfigError
 from .http_connections import (
     ChatHttpProtocol,
+    ChatRequest,
     HttpDeadlines,
     close_http_connections,
     limit_tls_handshakes,
@@ -62,7 +63,7 @@ class ChatServer(Sanic[SanicConfig, SimpleNamespace]):
         """As `Sanic.prepare`, which the command line and `run` both call before serving."""
         if settings.get("backlog", 100) == 100:  # Sanic's default
             settings["backlog"] = self.ctx.config.backlog
-        settings.setdefault("protocol", ChatHttpProtocol)
+        settings["protocol"] = settings.get("protocol") or ChatHttpProtocol
         if not Sanic.test_mode:
             hold_stop_signals()
         super().prepare(*arguments, **settings)
@@ -88,6 +89,7 @@ def create_app(*, config: Config | None = None) -> ChatServer:
             }
         ),
         ctx=SimpleNamespace(config=config, http_connections=set()),
+        request_class=ChatRequest,
         error_handler=JSONErrorHandler(),
         dumps=ujson.dumps,
         loads=ujson.loads,

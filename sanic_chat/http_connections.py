@@ -1,9 +1,10 @@
 """Connections that are still HTTP: their protocol, their deadlines, and their end in a drain.
 
 Knows Sanic's HTTP protocol from the inside, as `upgrade` does. What it touches there:
-`HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`, `.close`,
-`.close_if_idle`, `.transport`, `Http.stage`, and the `ssl` and `asyncio_server_kwargs` that a
-server is set up with. Tests name each of them.
+`HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
+`.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
+`Request._parsed_url`, and the `ssl` and `asyncio_server_kwargs` that a server is set up with. Tests
+name each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from enum import Enum
 from typing import Any
 
 import ujson
-from sanic.http import Stage
+from sanic import Request
+from sanic.exceptions import BadURL
+from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
 
 LOOKS = 10
@@ -36,9 +39,32 @@ class Phase(Enum):
     BUSY = "busy"  # a request is being answered
 
 
+class ChatRequest(Request[Any, Any]):
+    """Sanic's request, which has a path: over one without it Sanic's router stumbles."""
+
+    __slots__ = ()
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        if self._parsed_url.path is None:
+            raise BadURL("The request's URL has no path")
+
+
+class ChatHttp(Http):
+    """Sanic's requests and responses, which also answers what is no request without a traceback."""
+
+    __slots__ = ()
+
+    def create_empty_request(self) -> None:
+        """Make the request that an error is answered to when none could be read."""
+        self.url = None  # what stands in its place may be no URL, and Sanic would stumble over it
+        super().create_empty_request()
+
+
 class ChatHttpProtocol(HttpProtocol):
     """Sanic's HTTP protocol, without a timer of its own: `HttpDeadlines` looks at all of them."""
 
+    HTTP_CLASS = ChatHttp
     __slots__ = ("_looks", "_seen")
 
     def __init__(self, **settings: Any) -> None:
@@ -66,7 +92,8 @@ class ChatHttpProtocol(HttpProtocol):
         if self.http is not None and self.http.stage is Stage.REQUEST:
             self.transport.write(_LATE)
             self.http.stage = Stage.FAILED  # or Sanic answers too
-        self.close()
+        # Not `self.close()`, after which Sanic stumbles over a request that never came.
+        self.transport.close()
 
     def _phase(self) -> Phase:
         stage = Stage.IDLE if self.http is None else self.http.stage

@@ -71,11 +71,14 @@ class RawClient:
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, *, tls: ssl.SSLContext | None = None) -> None:
         self._port = server.port
+        self._tls = tls
 
     async def __aenter__(self) -> RawClient:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self.reader, self.writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, ssl=self._tls
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
