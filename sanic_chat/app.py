@@ -26,20 +26,32 @@ from .broker.embedded import EmbeddedRedis, find_server_program
 from .config import Config
 from .drain import drain_sessions
 from .errors import ConfigError
+from .http_connections import (
+    ChatHttpProtocol,
+    ChatRequest,
+    HttpDeadlines,
+    close_http_connections,
+    limit_tls_handshakes,
+)
 from .logs import keep_tokens_out_of_logs, logger
+from .origin import OriginPolicy
 from .orphans import OrphanWatch, remember_state_server
 from .pod import Pod
 from .reporter import Reporter, build_report
 from .signals import StopSignals, hold_stop_signals
 from .stats import StatsStore
 from .supervisor import Supervisor
-from .upgrade import ChatHttpProtocol, close_http_connections
 from .web.chat import chat_blueprint
-from .web.errors import ChatRequest, JSONErrorHandler
+from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
+from .web.probes import probes_blueprint
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 75.0
+"""Longer than load balancers keep an idle connection: they, not we, are to close it."""
+MAX_REQUEST_BYTES = 64 * 1024
+"""No request here has a body; one that comes all the same is read so far, and then dropped."""
 DRAIN_PRIORITY = -10
 """Sanic runs stop listeners in reverse: this one goes before its own clean-up."""
 
@@ -51,10 +63,11 @@ class ChatServer(Sanic[SanicConfig, SimpleNamespace]):
         """As `Sanic.prepare`, which the command line and `run` both call before serving."""
         if settings.get("backlog", 100) == 100:  # Sanic's default
             settings["backlog"] = self.ctx.config.backlog
-        settings.setdefault("protocol", ChatHttpProtocol)
+        settings["protocol"] = settings.get("protocol") or ChatHttpProtocol
         if not Sanic.test_mode:
             hold_stop_signals()
         super().prepare(*arguments, **settings)
+        limit_tls_handshakes(self.state.server_info[-1].settings, self.ctx.config.handshake_timeout)
 
 
 def create_app(*, config: Config | None = None) -> ChatServer:
@@ -67,22 +80,32 @@ def create_app(*, config: Config | None = None) -> ChatServer:
     config = Config.from_environment() if config is None else config
     app = ChatServer(
         "sanic_chat",
-        config=SanicConfig({"GRACEFUL_SHUTDOWN_TIMEOUT": 2.0, "MOTD": False}),
+        config=SanicConfig(
+            {
+                "GRACEFUL_SHUTDOWN_TIMEOUT": 2.0,
+                "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,
+                "MOTD": False,
+                "REQUEST_MAX_SIZE": MAX_REQUEST_BYTES,
+            }
+        ),
         ctx=SimpleNamespace(config=config, http_connections=set()),
-        error_handler=JSONErrorHandler(),
         request_class=ChatRequest,
+        error_handler=JSONErrorHandler(),
         dumps=ujson.dumps,
         loads=ujson.loads,
         configure_logging=True,
     )
     app.ctx.authenticator = _authenticator(config)
+    app.ctx.origins = OriginPolicy(config.allowed_origins)
     if config.redis_url is None:
         find_server_program()  # what is missing is said before anything starts
     keep_tokens_out_of_logs()
 
     app.blueprint(chat_blueprint("chat", url_prefix=config.api_prefix))
+    app.blueprint(probes_blueprint("probes", url_prefix=config.api_prefix))
     if config.api_prefix:
         app.blueprint(chat_blueprint("chat_without_prefix", url_prefix=""))
+        app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
 
     app.main_process_start(_start_embedded_redis)
@@ -151,6 +174,14 @@ async def _start_pod(app: ChatServer) -> None:
     reporter.start()
     app.ctx.pod = pod
     app.ctx.reporter = reporter
+    app.ctx.http_deadlines = HttpDeadlines(
+        asyncio.get_running_loop(),
+        lambda: app.ctx.http_connections,
+        head_timeout=config.handshake_timeout,
+        idle_timeout=app.config.KEEP_ALIVE_TIMEOUT,
+        answer_timeout=app.config.RESPONSE_TIMEOUT,
+    )
+    app.ctx.http_deadlines.start()
     logger.info("Pod %s: worker %s, Redis at %s", pod.id, worker, pod.endpoint)
 
 
@@ -185,3 +216,4 @@ async def _drain(app: ChatServer) -> None:
     await pod.close(REDIS_CLOSE_SECONDS)
     # Last, since the listening socket still accepts: Sanic closes it right after this.
     await close_http_connections(app.ctx.http_connections, timeout=HTTP_CLOSE_SECONDS)
+    app.ctx.http_deadlines.stop()

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
+from .origin import ANY, normalise_origin
 
 SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC_ALGORITHMS = frozenset(
@@ -111,6 +112,19 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    origins = tuple(origin for name in names if (origin := normalise_origin(name)) is not None)
+    if names == (ANY,):
+        return names
+    if len(origins) < len(names):
+        raise _NotAllowed(
+            "a comma-separated list of origins like https://chat.example.com or "
+            "http://localhost:3000, without a path and in ASCII, or * for all"
+        )
+    return origins
+
+
 def _algorithms(text: str) -> tuple[str, ...]:
     known = SYMMETRIC_ALGORITHMS | ASYMMETRIC_ALGORITHMS
     names = tuple(name.strip() for name in text.split(","))
@@ -160,6 +174,13 @@ class Config:
         "Seconds Redis may stay silent after a ping, or take to accept a connection, before the "
         "connection is given up and built anew.",
     )
+    proof_interval: float = _setting(
+        "CHAT_PROOF_INTERVAL",
+        1.0,
+        _seconds(0.1, 30),
+        "Seconds between two proofs that what is published arrives. Three without one, and the pod "
+        "is not ready; the link that has lost it is built anew.",
+    )
     subscribe_timeout: float = _setting(
         "CHAT_SUBSCRIBE_TIMEOUT",
         1.0,
@@ -191,6 +212,18 @@ class Config:
         "Seconds after which an envelope that waits for Redis is dropped and its sender told.",
     )
 
+    max_connections: int = _setting(
+        "CHAT_MAX_CONNECTIONS",
+        0,
+        _whole_number(0, 10_000_000),
+        "Clients a worker takes, handshakes included; one more gets 503. 0: no limit.",
+    )
+    handshake_timeout: float = _setting(
+        "CHAT_HANDSHAKE_TIMEOUT",
+        5.0,
+        _seconds(0.5, 60),
+        "Seconds in which a client must have sent its whole request, and done its TLS handshake.",
+    )
     max_message_bytes: int = _setting(
         "CHAT_MAX_MESSAGE_BYTES",
         64 * 1024,
@@ -259,6 +292,12 @@ class Config:
         "How many of the largest rooms the stats list.",
     )
 
+    allowed_origins: tuple[str, ...] = _setting(
+        "CHAT_ALLOWED_ORIGINS",
+        (),
+        _origins,
+        "Comma-separated origins whose pages may connect, or *. Empty: those of the same host.",
+    )
     auth_enabled: bool = _setting(
         "AUTH_ENABLED",
         False,

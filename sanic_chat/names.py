@@ -20,6 +20,8 @@ GLOBAL_CHANNEL = b"realtime:global"
 ROOM_CHANNEL_PREFIX = b"realtime:room:"
 PRESENCE_CHANNEL_PREFIX = b"realtime:presence:"
 
+POD_CHANNEL_PREFIX = b"realtime:pod:"
+
 PODS_KEY = "realtime:pods"
 """Redis set of the IDs of all pods; the truth about each is in its own key."""
 
@@ -61,6 +63,11 @@ def room_channel(room: str) -> bytes:
 def presence_channel(room: str) -> bytes:
     """The Redis channel for joins and leaves of a room; only those who opted in listen to it."""
     return PRESENCE_CHANNEL_PREFIX + room.encode()
+
+
+def pod_channel(pod_id: str) -> bytes:
+    """The Redis channel that a pod alone listens to, for the proof that it hears."""
+    return POD_CHANNEL_PREFIX + pod_id.encode()
 
 
 def pod_key(pod_id: str) -> str:

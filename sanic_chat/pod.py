@@ -17,7 +17,8 @@ from collections import Counter
 from functools import partial
 
 from . import notices
-from .broker import Endpoint, Publisher, Subscriber
+from .admission import Admission
+from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
 from .config import Config
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
@@ -41,6 +42,7 @@ from .names import (
     GLOBAL_CHANNEL,
     ROOM_NAME_RULE,
     normalise_room_name,
+    pod_channel,
     presence_channel,
 )
 from .notifier import Notifier
@@ -88,6 +90,13 @@ class Pod:
         self.closed_sessions.set()
         self.connected = 0
         """Sessions whose socket is open, those that are closing included."""
+        self.admission = Admission(
+            limit=config.max_connections,
+            retry_after=config.retry_after,
+            connected=lambda: self.connected,
+        )
+        self.refused: Counter[str] = Counter()
+        """Handshakes that were refused, by code."""
         self._config = config
         self._backpressure_bytes = config.backpressure_bytes
         self._timestamp = TimestampText()
@@ -125,6 +134,12 @@ class Pod:
             queue_seconds=config.publish_queue_seconds,
             on_dropped=self._not_published,
         )
+        self.proof = DeliveryProof(
+            self.publisher,
+            self.subscriber,
+            channel=pod_channel(self.id),
+            interval=config.proof_interval,
+        )
 
     async def start(self) -> None:
         """Connect to Redis, and return when it is there or 3 s have passed."""
@@ -132,6 +147,7 @@ class Pod:
         assert everybody is not None
         self.subscriber.start()
         self.publisher.start()
+        self.proof.start()
         self.heartbeat.start()
         done, _ = await asyncio.wait([everybody], timeout=START_SECONDS)
         if not done:
@@ -146,6 +162,7 @@ class Pod:
         """End the connections to Redis; what was published before gets `timeout` s to leave."""
         self.heartbeat.stop()
         self.intake.close()
+        self.proof.stop()
         await self.publisher.close(timeout)
         await self.subscriber.close()
 
@@ -334,7 +351,10 @@ class Pod:
             return
         room = self.hub.rooms.get(channel)
         if room is None:
-            return  # the last member has left, and the subscription has not been given up yet
+            # The last member has left, and the subscription has not been given up yet; or:
+            if channel == self.proof.channel:
+                self.proof.received(payload)
+            return
         try:
             if len(payload) > self.limits.max_message_bytes + ENVELOPE_OVERHEAD_BYTES:
                 raise BadEnvelope(f"it has {len(payload)} bytes")

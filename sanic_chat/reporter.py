@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from .names import ROOM_CHANNEL_PREFIX
 from .pod import Pod
+from .readiness import why_unready
 from .stats import REPORTED_ROOMS, Report, StatsStore, summarise
 
 
@@ -38,8 +39,12 @@ def build_report(pod: Pod, *, worker: str) -> Report:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "uptime_seconds": round(time.monotonic() - pod.started_at, 1),
+        "ready": why_unready(pod) is None,
         "draining": pod.draining,
         "connections": len(pod.hub.everyone.members),
+        "max_connections": pod.admission.limit,
+        "handshakes": pod.admission.handshakes,
+        "upgrades_refused": dict(pod.refused),
         "rooms": pod.rooms.sample.size,
         "messages_in": pod.messages_in,
         "messages_out": pod.hub.deliveries,
@@ -59,6 +64,9 @@ def build_report(pod: Pod, *, worker: str) -> Report:
             "reconnects": subscriber.link.reconnects + publisher.link.reconnects,
             "waiting_to_publish": publisher.queued,
             "echoes_dropped": pod.echoes,
+            "proof_age_seconds": _rounded(pod.proof.age, 1, 3),
+            "proof_round_trip_ms": _rounded(pod.proof.round_trip, 1000, 3),
+            "proofs_failed": pod.proof.failed,
         },
         "largest_rooms": {room.name: len(room.members) for room in largest},
         "room_sample": {
@@ -66,6 +74,10 @@ def build_report(pod: Pod, *, worker: str) -> Report:
             "hashes": sorted(pod.rooms.sample.hashes),
         },
     }
+
+
+def _rounded(seconds: float | None, factor: int, digits: int) -> float | None:
+    return None if seconds is None else round(seconds * factor, digits)
 
 
 class Reporter:

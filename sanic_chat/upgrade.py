@@ -1,15 +1,13 @@
 """The WebSocket handshake, and the moment in which Sanic lets go of the socket.
 
-The only file that knows Sanic's HTTP protocol from the inside. What it touches there:
-`HttpProtocol.transport`, `.connections`, `.recv_buffer`, `._callback_check_timeouts`,
-`.close_if_idle`, `Http.upgrade_websocket` (as `request.stream`), and the
-`is_websocket` attribute that lets a route's handler return nothing. Tests name each of them. And
-of asyncio's inside it knows the task of a TLS handshake.
+Knows Sanic's HTTP protocol from the inside, as `http_connections` does and nobody else. What it
+touches there: `HttpProtocol.transport`, `.connections`, `.recv_buffer`, `Http.upgrade_websocket`
+(as `request.stream`), and the `is_websocket` attribute that lets a route's handler return nothing.
+Tests name each of them.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -22,14 +20,6 @@ from .session import Session
 from .websocket import accept_key
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
-
-
-class ChatHttpProtocol(HttpProtocol):
-    """Sanic's HTTP protocol, which also lets the drain reach the connections it holds."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.app.ctx.http_connections = self.connections
 
 
 def answers_with_a_socket(handler: H) -> H:
@@ -112,44 +102,6 @@ def _release(protocol: HttpProtocol) -> None:
     protocol.recv_buffer.clear()
     protocol.connections.discard(protocol)
     protocol.transport = None
-    if protocol._callback_check_timeouts is not None:
-        protocol._callback_check_timeouts.cancel()
-        protocol._callback_check_timeouts = None
-
-
-async def close_http_connections(connections: set[HttpProtocol], *, timeout: float) -> None:
-    """Close what Sanic still holds: idle connections now, others when their request is done.
-
-    After `timeout` seconds they are aborted. Without this, `Server.wait_closed()` blocks on
-    plain asyncio from Python 3.12 on for as long as one of them is open.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while connections and loop.time() < deadline:
-        for connection in tuple(connections):
-            connection.close_if_idle()
-        await asyncio.sleep(0.02)
-    for connection in tuple(connections):
-        # Not `connection.abort()`, after which Sanic stumbles over a request that never came.
-        if connection.transport is not None:
-            connection.transport.abort()
-    await _end_tls_handshakes()
-
-
-async def _end_tls_handshakes() -> None:
-    """Close connections that have not got through their TLS handshake: Sanic has not met them.
-
-    Only asyncio's own loop waits for them when it ends; it has a task for each.
-    """
-    handshakes = [
-        task
-        for task in asyncio.all_tasks()
-        if getattr(task.get_coro(), "__name__", "") == "_accept_connection2"
-    ]
-    for task in handshakes:
-        task.cancel()
-    if handshakes:
-        await asyncio.wait(handshakes)
 
 
 def _tokens(header: str) -> set[str]:

@@ -84,9 +84,15 @@ class RawClient:
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
 
-    def __init__(self, server: ServerProcess, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerProcess,
+        *,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
+    ) -> None:
         self._port = server.port
-        self._tls = server.tls
+        self._tls = tls or server.tls
         self._receive_buffer = receive_buffer
 
     async def __aenter__(self) -> RawClient:
@@ -171,6 +177,24 @@ def behave(command: str) -> None:
     """The misbehaviour that is none."""
 
 
+def resp(value: bytes | int | list[Any]) -> bytes:
+    """A reply as Redis writes it."""
+    if isinstance(value, bytes):
+        return b"$%d\r\n%b\r\n" % (len(value), value)
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    return b"*%d\r\n%b" % (len(value), b"".join(map(resp, value)))
+
+
+class Subscription:
+    """What a proxy knows of one connection to Redis."""
+
+    def __init__(self, redis: asyncio.StreamWriter) -> None:
+        self.redis = redis
+        self.channels: set[bytes] = set()
+        self.is_deaf = False
+
+
 class RedisProxy:
     """Stands before a Redis, in a thread of its own, and misbehaves when told to."""
 
@@ -183,7 +207,7 @@ class RedisProxy:
         self.port = 0
         self._redis_port = redis_port
         self._tls = tls
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, Subscription] = {}
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -200,6 +224,17 @@ class RedisProxy:
     def cut(self) -> None:
         """End every connection there is."""
         self._loop.call_soon_threadsafe(self._cut)
+
+    def deafen(self) -> None:
+        """Have Redis forget all subscriptions there are, in silence; PING goes on to work."""
+        self._loop.call_soon_threadsafe(self._deafen)
+
+    def _deafen(self) -> None:
+        for subscription in self._open.values():
+            if subscription.channels:
+                subscription.is_deaf = True
+                commands = (("SUBSCRIBE", "nothing"), ("UNSUBSCRIBE", *subscription.channels))
+                subscription.redis.write(b"".join(map(hiredis.pack_command, commands)))
 
     def _cut(self) -> None:
         for writer in tuple(self._open):
@@ -220,15 +255,21 @@ class RedisProxy:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open.add(writer)
-        upstream, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
-        back = asyncio.create_task(self._answer(upstream, writer))
+        try:
+            upstream, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        subscription = self._open[writer] = Subscription(redis)
+        back = asyncio.create_task(self._answer(upstream, writer, subscription))
         parser = hiredis.Reader()
         try:
             while data := await reader.read(65536):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
                     answer = self.misbehaviour(command[0].decode().upper())
+                    if command[0].upper() == b"SUBSCRIBE":
+                        subscription.channels.update(command[1:])
                     if answer is None:
                         redis.write(hiredis.pack_command(tuple(command)))
                     else:
@@ -242,10 +283,22 @@ class RedisProxy:
             for stream in (redis, writer):
                 with suppress(OSError):
                     await stream.wait_closed()
-            self._open.discard(writer)
+            del self._open[writer]
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        subscription: Subscription,
+    ) -> None:
+        parser = hiredis.Reader()
         with suppress(OSError):
             while data := await reader.read(65536):
-                writer.write(data if self.garble is None else self.garble(data))
+                if not subscription.is_deaf:
+                    writer.write(data if self.garble is None else self.garble(data))
+                    continue
+                parser.feed(data)
+                while (reply := parser.gets()) is not False:
+                    if reply[0] == b"pong":
+                        writer.write(resp(reply))
             writer.close()

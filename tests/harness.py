@@ -214,6 +214,11 @@ class ServerProcess:
         stats: dict[str, Any] = answer.json()
         return stats
 
+    def pod(self) -> dict[str, Any]:
+        """The entry in the stats of the one pod of this server, whoever else is on its Redis."""
+        [pod] = [pod for pod in self.stats()["pods"] if pod["pid"] in self.worker_pids]
+        return dict(pod)
+
     def descendants(self) -> set[int]:
         """PIDs of all living processes that this server started, at any time so far asked."""
         children: dict[int, list[int]] = {}

@@ -21,11 +21,14 @@ DEFAULTS: dict[str, Any] = {
     "CHAT_BACKLOG": 4096,
     "REDIS_URL": None,
     "CHAT_REDIS_TIMEOUT": 5.0,
+    "CHAT_PROOF_INTERVAL": 1.0,
     "CHAT_SUBSCRIBE_TIMEOUT": 1.0,
     "CHAT_UNSUBSCRIBE_DELAY": 5.0,
     "CHAT_PUBLISH_QUEUE_MESSAGES": 10_000,
     "CHAT_PUBLISH_QUEUE_BYTES": 8 * 2**20,
     "CHAT_PUBLISH_QUEUE_SECONDS": 10.0,
+    "CHAT_MAX_CONNECTIONS": 0,
+    "CHAT_HANDSHAKE_TIMEOUT": 5.0,
     "CHAT_MAX_MESSAGE_BYTES": 64 * 2**10,
     "CHAT_MAX_MESSAGE_FRAGMENTS": 128,
     "CHAT_SEND_QUEUE_MESSAGES": 256,
@@ -37,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "CHAT_RETRY_AFTER": 2,
     "CHAT_STATS_INTERVAL": 1.0,
     "CHAT_STATS_ROOMS": 10,
+    "CHAT_ALLOWED_ORIGINS": (),
     "AUTH_ENABLED": False,
     "AUTH_SECRET": None,
     "AUTH_PUBLIC_KEY": None,
@@ -48,11 +52,14 @@ DEFAULTS: dict[str, Any] = {
 BOUNDS = {
     "CHAT_BACKLOG": (("1", "65535"), ("0", "65536")),
     "CHAT_REDIS_TIMEOUT": (("0.1", "60"), ("0.09", "60.1")),
+    "CHAT_PROOF_INTERVAL": (("0.1", "30"), ("0", "30.1")),
     "CHAT_SUBSCRIBE_TIMEOUT": (("0", "30"), ("-0.1", "31")),
     "CHAT_UNSUBSCRIBE_DELAY": (("0", "3600"), ("-1", "3601")),
     "CHAT_PUBLISH_QUEUE_MESSAGES": (("0", "10000000"), ("-1", "10000001")),
     "CHAT_PUBLISH_QUEUE_BYTES": (("0", str(2**40)), ("-1", str(2**40 + 1))),
     "CHAT_PUBLISH_QUEUE_SECONDS": (("0", "3600"), ("-1", "3601")),
+    "CHAT_MAX_CONNECTIONS": (("0", "10000000"), ("-1", "10000001")),
+    "CHAT_HANDSHAKE_TIMEOUT": (("0.5", "60"), ("0.4", "61")),
     "CHAT_MAX_MESSAGE_BYTES": (("1024", str(2**26)), ("1023", str(2**26 + 1))),
     "CHAT_MAX_MESSAGE_FRAGMENTS": (("1", "1000000"), ("0", "1000001")),
     "CHAT_SEND_QUEUE_MESSAGES": (("1", "1000000"), ("0", "1000001")),
@@ -176,6 +183,13 @@ class TestTexts:
             ("REDIS_URL", "rediss://u:p@h.example:6380/3?x=1", "rediss://u:p@h.example:6380/3?x=1"),
             ("REDIS_URL", "redis://[::1]:6379/0", "redis://[::1]:6379/0"),
             ("REDIS_URL", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+            ("CHAT_ALLOWED_ORIGINS", "*", ("*",)),
+            ("CHAT_ALLOWED_ORIGINS", "null", ("null",)),
+            (
+                "CHAT_ALLOWED_ORIGINS",
+                "https://Chat.Example.com:443 , http://localhost:3000,capacitor://localhost",
+                ("https://chat.example.com", "http://localhost:3000", "capacitor://localhost"),
+            ),
             *(("AUTH_ENABLED", word, False) for word in ("0", "false", "No", "OFF")),
             ("AUTH_ALGORITHMS", "HS512", ("HS512",)),
             ("AUTH_ALGORITHMS", "RS256, ES256 ,EdDSA", ("RS256", "ES256", "EdDSA")),
@@ -200,6 +214,23 @@ class TestTexts:
             *(
                 ("POD_ID", text, "1 to 64 letters, digits and . _ -")
                 for text in ("a b", "a:b", "a\nb", "é", "x" * 65, "*")
+            ),
+            *(
+                ("CHAT_ALLOWED_ORIGINS", text, "a comma-separated list of origins like https://")
+                for text in (
+                    "chat.example.com",
+                    "https://chat.example.com/",
+                    "https://chat.example.com/page",
+                    "https://*.example.com",
+                    "https://chat.example.com,",
+                    "https://a.example *",
+                    "*,https://chat.example.com",
+                    "https://b\u00fccher.example",
+                    "https://u:p@chat.example.com",
+                    "https://chat.example.com:70000",
+                    "https://[::1",
+                    "http://",
+                )
             ),
             *(("AUTH_ENABLED", text, "yes, on") for text in ("2", "ja", "enabled")),
             *(

@@ -1,7 +1,7 @@
 """What sanic_chat relies on inside Sanic, name by name: a release that changes one fails here.
 
-`sanic_chat.upgrade`, `sanic_chat.supervisor` and `sanic_chat.orphans` say in their docstrings what
-they touch.
+`sanic_chat.upgrade`, `sanic_chat.http_connections`, `sanic_chat.supervisor` and
+`sanic_chat.orphans` say in their docstrings what they touch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import inspect
 import multiprocessing
 import signal
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
@@ -18,17 +19,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sanic import Sanic
+from sanic import Request, Sanic
+from sanic.compat import Header
 from sanic.exceptions import ServerKilled
-from sanic.http import Http
+from sanic.http import Http, Stage
 from sanic.server import HttpProtocol, runners
 from sanic.worker.constants import ProcessState
 from sanic.worker.manager import WorkerManager
+from sanic.worker.serve import worker_serve
 
 from sanic_chat import create_app
 from sanic_chat.app import ChatServer
 from sanic_chat.config import Config
-from sanic_chat.upgrade import ChatHttpProtocol
+from sanic_chat.http_connections import ChatHttp, ChatHttpProtocol
 
 from .clients import RawClient
 from .harness import RedisProcess, eventually, free_port, wait_until
@@ -88,11 +91,11 @@ def http_protocols() -> list[HttpProtocol]:
     return [each for each in gc.get_objects() if isinstance(each, HttpProtocol)]
 
 
-# -- sanic_chat.upgrade ------------------------------------------------------------------------
+# -- sanic_chat.upgrade and sanic_chat.http_connections ----------------------------------------
 
 
 async def test_the_http_protocol_of_a_connection(app: ChatServer) -> None:
-    """HttpProtocol has transport, connections, recv_buffer, its timer and close_if_idle."""
+    """HttpProtocol has transport, connections, recv_buffer and close_if_idle."""
     async with client_of(app) as client:
         await eventually(lambda: app.ctx.http_connections, "Sanic has accepted the connection")
         (protocol,) = app.ctx.http_connections
@@ -100,9 +103,6 @@ async def test_the_http_protocol_of_a_connection(app: ChatServer) -> None:
         assert protocol.connections is app.ctx.http_connections
         assert protocol.transport.get_protocol() is protocol
         assert protocol.recv_buffer == bytearray()
-        await eventually(lambda: protocol._callback_check_timeouts, "its timer runs")
-        assert isinstance(protocol._callback_check_timeouts, asyncio.TimerHandle)
-
         client.send(b"GET ")
         await eventually(lambda: protocol.recv_buffer == b"GET ", "it has received the bytes")
         assert protocol.close_if_idle() is False
@@ -119,6 +119,86 @@ async def test_an_idle_connection_closes(app: ChatServer) -> None:
         await eventually(lambda: protocol.http is not None, "it waits for a request")
         assert protocol.close_if_idle() is True
         assert await client.reader.read() == b""
+
+
+async def test_the_stages_of_a_connection(app: ChatServer) -> None:
+    """Http.stage is IDLE, then REQUEST while a head arrives; each head is counted in `state`."""
+    async with client_of(app) as client:
+        await eventually(lambda: app.ctx.http_connections, "Sanic has accepted the connection")
+        (protocol,) = app.ctx.http_connections
+        await eventually(lambda: protocol.http is not None, "it waits for a request")
+        assert isinstance(protocol.http, ChatHttp)
+        for count in range(2):
+            assert protocol.state["requests_count"] == count
+            assert protocol.http.stage is Stage.IDLE
+            client.send(b"GET /ready HTTP/1.1\r\n")
+            await eventually(lambda: protocol.http.stage is Stage.REQUEST, "the head has begun")
+            assert protocol.state["requests_count"] == count
+            client.send(b"\r\n")
+            await client.answer()
+            await eventually(lambda: protocol.http.stage is Stage.IDLE, "it waits again")
+
+
+async def test_a_failed_connection_is_silent(app: ChatServer) -> None:
+    """A connection whose stage is FAILED is closed without an answer of Sanic's."""
+    async with client_of(app) as client:
+        client.send(b"GET ")
+        await eventually(lambda: app.ctx.http_connections, "Sanic has accepted the connection")
+        (protocol,) = app.ctx.http_connections
+        await eventually(
+            lambda: protocol.http is not None and protocol.http.stage is Stage.REQUEST,
+            "the head has begun",
+        )
+        protocol.http.stage = Stage.FAILED
+        protocol.transport.close()
+        assert await client.reader.read() == b""
+        await eventually(lambda: protocol.http is None, "its task has ended")
+
+
+async def test_sanic_asks_for_its_timer(app: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HttpProtocol.check_timeouts, which is overridden, is what starts the only timer."""
+    asked: list[HttpProtocol] = []
+    monkeypatch.setattr(ChatHttpProtocol, "check_timeouts", lambda self: asked.append(self))
+    async with client_of(app):
+        await eventually(lambda: asked, "it is asked for")
+        (protocol,) = app.ctx.http_connections
+        assert asked == [protocol]
+        assert protocol._callback_check_timeouts is None
+    assert "call_later" in HttpProtocol.check_timeouts.__code__.co_names
+
+
+def test_the_answer_to_no_request() -> None:
+    """Http makes a request from its `url`, whatever that is, for an error before there is one."""
+    source = inspect.getsource(Http.create_empty_request)
+    assert "self.url" in source
+    assert "create_empty_request" in inspect.getsource(Http.error_response)
+    assert ChatHttp.__slots__ == ()
+
+
+@pytest.mark.parametrize(("url", "path"), [(b"/a?b", b"/a"), (b"*", b"*"), (b"http://h", None)])
+def test_the_path_of_a_request(url: bytes, path: bytes | None) -> None:
+    """Request._parsed_url.path is None for what has no path."""
+    app: Any = SimpleNamespace()
+    request: Request[Any, Any] = Request(url, Header({}), "1.1", "GET", app, app)
+    assert request._parsed_url.path == path
+
+
+@pytest.mark.filterwarnings("ignore:websockets.legacy")
+@pytest.mark.parametrize(
+    "tls", [None, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)], ids=["plain", "TLS"]
+)
+def test_the_settings_of_a_server(in_process: None, tls: ssl.SSLContext | None) -> None:
+    """`prepare` leaves in `state.server_info` what a worker serves with: only TLS is timed."""
+    app = create_app(config=Config(redis_url="redis://127.0.0.1", handshake_timeout=7))
+    try:
+        app.prepare(ssl=tls)
+        [info] = app.state.server_info
+        assert info.settings["protocol"] is ChatHttpProtocol
+        expected = None if tls is None else {"ssl_handshake_timeout": 7}
+        assert info.settings.get("asyncio_server_kwargs") == expected
+        assert "asyncio_server_kwargs" in inspect.signature(worker_serve).parameters
+    finally:
+        Sanic.unregister_app(app)
 
 
 def test_the_http_object_knows_upgrades() -> None:

@@ -181,7 +181,7 @@ def commands_for_a_request(server: ServerProcess, admin: redis.Redis) -> Counter
                 break
             seen.append((command["client_port"], command["command"]))
     # Other servers report to this Redis too: count what came on this pod's connection.
-    [port] = {port for port, text in seen if f"realtime:pod:{pod_id} " in text}
+    [port] = {port for port, text in seen if f"SET realtime:pod:{pod_id} " in text}
     return Counter(text.split()[0].upper() for p, text in seen if p == port)
 
 

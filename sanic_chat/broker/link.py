@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Protocol, cast
@@ -131,6 +132,16 @@ class Link:
         if self._connection is not None:
             self._connection.release()
 
+    def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
+        """Send a PING with `question` in it; only while the link is up.
+
+        Redis answers in order: `on_answer` is called when all it had for this connection before
+        was handed on. It is not called if the connection is lost first, nor while a later question
+        is open.
+        """
+        assert self._connection is not None
+        self._connection.ask(question, on_answer)
+
     def prove(self) -> None:
         """Tell that the connection does what it is for; only then does the back-off begin anew."""
         if self._proven:
@@ -235,6 +246,8 @@ class _Connection(asyncio.Protocol):
         self._kept: list[Reply] = []
         self._enough: asyncio.Future[None] | None = None
         self._wanted = 0
+        self._questions: deque[bytes] = deque()
+        self._on_answer: Callable[[], None] = _nothing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -256,7 +269,12 @@ class _Connection(asyncio.Protocol):
             self.give_up(f"not RESP: {error or 'out of memory'}")
         if replies:
             self._unread_bytes = 0
+            asked = len(self._questions)
+            if asked:
+                replies = list(filter(self._is_no_answer, replies))
             self._receive(replies)
+            if asked and not self._questions:
+                self._on_answer()
         else:
             self._unread_bytes += len(data)
             if self._unread_bytes > MAX_REPLY_BYTES:
@@ -314,6 +332,20 @@ class _Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
+    def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
+        """See `Link.ask`."""
+        self._questions.append(question)
+        self._on_answer = on_answer
+        self.write(pack(("PING", question)))
+
+    def _is_no_answer(self, reply: Reply) -> bool:
+        """Whether a reply is anything but the answer to the oldest open question."""
+        # Who has subscribed is answered with a list, others with the question.
+        if not self._questions or reply not in (self._questions[0], [b"pong", self._questions[0]]):
+            return True
+        self._questions.popleft()
+        return False
+
     def close(self) -> None:
         """Close once what was written has left."""
         self._transport.close()
@@ -345,3 +377,7 @@ class _Connection(asyncio.Protocol):
 
 def _write_nowhere(data: bytes) -> None:
     """What a lost connection writes to."""
+
+
+def _nothing() -> None:
+    """What happens on an answer that nobody waits for."""

@@ -18,13 +18,15 @@ import hiredis
 
 from ..logs import RateLimitedWarning
 from .endpoint import Endpoint
-from .link import Link, Reply
+from .link import Link, Reply, pack
 
 AGE_CHECK_SECONDS = 0.5
 
 
 Receipt = tuple[Any, ...]
 """Arguments for `on_dropped`: what its caller needs to tell which envelope it was."""
+
+OnAnswer = Callable[[Reply], None]
 
 
 class _Waiting(NamedTuple):
@@ -71,6 +73,8 @@ class Publisher:
         self._queue_seconds = queue_seconds
         self._outbox: list[tuple[bytes, Receipt | None]] = []
         self._unconfirmed = 0
+        self._on_probe_answered: OnAnswer | None = None
+        self._answers_before_probe = 0
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -121,6 +125,17 @@ class Publisher:
             self._outbox.append((command, receipt))
         else:
             self._wait(command, receipt)
+
+    def probe(self, channel: bytes, payload: bytes, on_answered: OnAnswer) -> None:
+        """Publish what is no message, at once: it is counted nowhere, and does not wait.
+
+        Only while the link is `writable`, and not before the last probe was answered or its
+        connection lost. `on_answered` is given how many connections received it, or a
+        hiredis.ReplyError; it is not called if the connection is lost first.
+        """
+        self._on_probe_answered = on_answered
+        self._answers_before_probe = self._unconfirmed
+        self.link.send(pack(("PUBLISH", channel, payload)))
 
     def _write(self) -> None:
         outgoing, self._outbox = self._outbox, []
@@ -202,9 +217,12 @@ class Publisher:
             self._settling = None
         self.dropped_unconfirmed += self._unconfirmed
         self._unconfirmed = 0
+        self._on_probe_answered = None
         self._idle.set()
 
     def replies_received(self, replies: list[Reply]) -> None:
+        if self._on_probe_answered is not None:
+            replies = self._without_probe_answer(replies)
         confirmed = 0
         for reply in replies:
             if type(reply) is int:
@@ -221,3 +239,16 @@ class Publisher:
         self._unconfirmed -= confirmed
         if not self._unconfirmed and not self._outbox and not self._queue:
             self._idle.set()
+
+    def _without_probe_answer(self, replies: list[Reply]) -> list[Reply]:
+        on_answered = self._on_probe_answered
+        assert on_answered is not None
+        for index, reply in enumerate(replies):
+            if not isinstance(reply, int | hiredis.ReplyError):
+                continue  # to a PING
+            if self._answers_before_probe == 0:
+                self._on_probe_answered = None
+                on_answered(reply)
+                return replies[:index] + replies[index + 1 :]
+            self._answers_before_probe -= 1
+        return replies

@@ -168,6 +168,8 @@ class Subscriber:
                 self._confirm(channel)
             elif kind != b"unsubscribe":
                 self.link.rebuild(f"it told the subscriber: {reply!r:.100}")
+            elif channel in self.confirmed:
+                self.link.rebuild("it gave up a subscription that is wanted")
 
     def _confirm(self, channel: bytes) -> None:
         if channel not in self.wanted:

@@ -6,6 +6,7 @@ from sanic import Blueprint, HTTPResponse, Request, json
 from uuid_utils import uuid7
 
 from ..errors import UpgradeRefused
+from ..logs import RateLimitedWarning
 from ..message import json_text
 from ..names import ROOM_NAME_RULE, normalise_room_name
 from ..pod import Pod
@@ -14,6 +15,8 @@ from ..upgrade import answers_with_a_socket, check_handshake, is_connected, take
 from .errors import refusal_response
 
 EVENTS = frozenset({"system", "presence"})
+
+_foreign_page = RateLimitedWarning()
 
 
 def chat_blueprint(name: str, *, url_prefix: str) -> Blueprint:
@@ -37,37 +40,44 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
     pod: Pod = request.app.ctx.pod
     try:
         _refuse_while_draining(request, pod)
-        client_id = _client_id(request)
-        room = _room(request, room)
-        events = _events(request)
-        echo = _echo(request)
-        accept = check_handshake(request)
-        presence = "presence" in events
-        opened = False
-        try:
-            confirmed = await pod.rooms.prepare(room, presence=presence)
-            _refuse_while_draining(request, pod)  # it may have begun in between
-            if is_connected(request):
-                session = Session(
-                    pod,
-                    sender=json_text(client_id),
-                    echo=echo,
-                    system_events="system" in events,
-                    presence=presence,
-                )
-                take_over(
-                    request,
-                    session,
-                    accept,
-                    lambda: pod.open(session, room, confirmed=confirmed),
-                )
-                opened = True
-        finally:
-            if not opened:
-                pod.rooms.forget(room, presence=presence)
+        _refuse_foreign_pages(request)
+        with pod.admission.handshake():
+            await _let_in(request, pod, room)
     except UpgradeRefused as refusal:
+        pod.refused[refusal.code] += 1
         return refusal_response(refusal)
     return None
+
+
+async def _let_in(request: Request, pod: Pod, room: str | None) -> None:
+    client_id = _client_id(request)
+    room = _room(request, room)
+    events = _events(request)
+    echo = _echo(request)
+    accept = check_handshake(request)
+    presence = "presence" in events
+    opened = False
+    try:
+        confirmed = await pod.rooms.prepare(room, presence=presence)
+        _refuse_while_draining(request, pod)  # it may have begun in between
+        if is_connected(request):
+            session = Session(
+                pod,
+                sender=json_text(client_id),
+                echo=echo,
+                system_events="system" in events,
+                presence=presence,
+            )
+            take_over(
+                request,
+                session,
+                accept,
+                lambda: pod.open(session, room, confirmed=confirmed),
+            )
+            opened = True
+    finally:
+        if not opened:
+            pod.rooms.forget(room, presence=presence)
 
 
 def _refuse_while_draining(request: Request, pod: Pod) -> None:
@@ -78,6 +88,20 @@ def _refuse_while_draining(request: Request, pod: Pod) -> None:
             "The server is going away: please try again",
             {"Retry-After": str(request.app.ctx.config.retry_after)},
         )
+
+
+def _refuse_foreign_pages(request: Request) -> None:
+    headers, connection = request.headers, request.conn_info
+    secure = connection is not None and connection.ssl
+    origins, hosts = headers.getall("origin", []), headers.getall("host", [])
+    if not request.app.ctx.origins.admits(origins, hosts, secure=secure):
+        _foreign_page.log(
+            "Refused a page of origin %.200r, connecting to host %.200r: CHAT_ALLOWED_ORIGINS says "
+            "which may",
+            ", ".join(origins),
+            ", ".join(hosts),
+        )
+        raise UpgradeRefused(403, "forbidden_origin", "Pages of this origin may not connect here")
 
 
 def _client_id(request: Request) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any
 
 from sanic import HTTPResponse, Request, json
-from sanic.exceptions import BadURL, SanicException
+from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
 
 from ..errors import UpgradeRefused
@@ -23,22 +22,6 @@ def error_response(
 def refusal_response(refusal: UpgradeRefused) -> HTTPResponse:
     """The HTTP answer to a handshake that was refused."""
     return error_response(refusal.status, refusal.code, refusal.message, refusal.headers)
-
-
-class ChatRequest(Request):
-    """Sanic's request, which can also be made of a URL that is none.
-
-    To answer what is no request, Sanic makes up one of method NONE, and stumbles over the same
-    URL once more: no answer, and fifty lines in the log.
-    """
-
-    def __init__(self, url_bytes: bytes, **more: Any) -> None:
-        try:
-            super().__init__(url_bytes, **more)
-        except BadURL:
-            if more["method"] != "NONE":
-                raise
-            super().__init__(b"*", **more)
 
 
 class JSONErrorHandler(ErrorHandler):
