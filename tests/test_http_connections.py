@@ -18,7 +18,7 @@ from .clients import RawClient, running_server
 from .conftest import StartServer
 from .frames import client_frame
 from .harness import DEADLINE, RedisProcess, ServerProcess, eventually
-from .test_redis_url import self_signed_certificate
+from .tls import self_signed_certificate
 
 TIMEOUT = 1.0
 IDLE_TIMEOUT = 2.0
@@ -230,9 +230,9 @@ def tls_server(
     start_server: StartServer, shared_redis: RedisProcess, tmp_path: Path
 ) -> ServerProcess:
     """A server that speaks TLS itself."""
-    certificate, key = self_signed_certificate(tmp_path)
+    certificate = self_signed_certificate(tmp_path)
     return start_server(
-        "--cert", str(certificate), "--key", str(key),
+        "--cert", str(certificate.pem), "--key", str(certificate.key),
         REDIS_URL=shared_redis.url,
         CHAT_HANDSHAKE_TIMEOUT=str(TIMEOUT),
     )  # fmt: skip

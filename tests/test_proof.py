@@ -47,6 +47,7 @@ class Pair:
             queue_messages=100,
             queue_bytes=2**20,
             queue_seconds=30,
+            on_dropped=lambda: None,
         )
         self.proof = DeliveryProof(
             self.publisher, self.subscriber, channel=CHANNEL, interval=interval
