@@ -10,6 +10,7 @@ from collections import defaultdict
 
 import redis.asyncio
 from sanic import Request, Sanic, Websocket
+from websockets.exceptions import ConnectionClosed
 
 app = Sanic("stock_sanic")
 rooms: defaultdict[str, set[Websocket]] = defaultdict(set)
@@ -32,7 +33,10 @@ async def deliver(app: Sanic) -> None:
         room = message["channel"].decode().removeprefix("realtime:room:")
         text = message["data"].decode()
         for member in tuple(rooms[room]):
-            await member.send(text)
+            try:  # noqa: SIM105 - a `with` for each delivery is slower
+                await member.send(text)
+            except ConnectionClosed:
+                pass  # its own handler takes it out of the room
 
 
 @app.websocket("/api/chat-api/ws/<room>")
