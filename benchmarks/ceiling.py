@@ -55,7 +55,7 @@ def measure(per_write: int, *, keeps: bool, seconds: float) -> Ceiling:
             for client in clients:
                 client.keep() if keeps else client.count()
             loop.run(time.monotonic() + 0.3)
-            meter, before = Meter(server, the_bench.redis.pid), sum(c.received for c in clients)
+            meter, before = Meter(server, the_bench.redis), sum(c.received for c in clients)
             loop.run(time.monotonic() + seconds)
             meter.stop()
             received = (sum(c.received for c in clients) - before) // starter.frame_bytes

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.harness import RedisProcess
+
 from .client import Client
 from .crowd import CannotMeasure, connect_all
 from .loop import Loop
@@ -24,12 +26,12 @@ STORM_SECONDS = 20.0
 PROBE_SECONDS = 10.0
 
 
-def measure_idle(scenario: Idle, server: Server, *, loop: Loop, redis_pid: int) -> Result:
+def measure_idle(scenario: Idle, server: Server, *, loop: Loop, redis: RedisProcess) -> Result:
     """Memory of connections, in rooms of 50, that are open and silent."""
     _warm_up(loop, server, scenario.settle)
     before = resident_bytes(server.pids)
     with _clients(loop, server, scenario.connections, per_room=50) as clients:
-        meter = Meter(server, redis_pid)
+        meter = Meter(server, redis)
         failed = connect_all(loop, clients)
         loop.run(time.monotonic() + 2 * scenario.settle)
         meter.stop()
@@ -44,21 +46,23 @@ def measure_idle(scenario: Idle, server: Server, *, loop: Loop, redis_pid: int) 
         )
 
 
-def measure_connects(scenario: Connects, server: Server, *, loop: Loop, redis_pid: int) -> Result:
+def measure_connects(
+    scenario: Connects, server: Server, *, loop: Loop, redis: RedisProcess
+) -> Result:
     """Time and CPU of handshakes, in rooms of 20; the latency is that of one, from SYN to 101."""
     _warm_up(loop, server, scenario.settle)
     with _clients(loop, server, scenario.connections, per_room=20) as clients:
-        return _connect(scenario, server, loop, redis_pid, clients, scenario.in_flight)
+        return _connect(scenario, server, loop, redis, clients, scenario.in_flight)
 
 
-def measure_storm(scenario: Storm, server: Server, *, loop: Loop, redis_pid: int) -> Result:
+def measure_storm(scenario: Storm, server: Server, *, loop: Loop, redis: RedisProcess) -> Result:
     """Cut all connections at once and open as many at once; then each room must work."""
     with _clients(loop, server, scenario.connections, per_room=scenario.members) as clients:
         failed = connect_all(loop, clients)
         if failed:
             raise CannotMeasure(f"{len(failed)} connections failed: {failed[0].failure}")
     with _clients(loop, server, scenario.connections, per_room=scenario.members) as clients:
-        result = _connect(scenario, server, loop, redis_pid, clients, len(clients))
+        result = _connect(scenario, server, loop, redis, clients, len(clients))
         _prove_rooms_work(loop, clients, result.faults)
         return result
 
@@ -67,11 +71,11 @@ def _connect(
     scenario: Connects | Storm,
     server: Server,
     loop: Loop,
-    redis_pid: int,
+    redis: RedisProcess,
     clients: list[Client],
     in_flight: int,
 ) -> Result:
-    meter = Meter(server, redis_pid)
+    meter = Meter(server, redis)
     failed = connect_all(loop, clients, in_flight=in_flight, seconds=STORM_SECONDS)
     meter.stop()
     result = _result(scenario, server, meter, clients, failed)

@@ -14,7 +14,7 @@ from .systems import Server
 OPEN_SECONDS = 60.0
 """All connections of one go are there by then, or have failed."""
 
-SPREAD_ATTEMPTS = 30
+SPREAD_ATTEMPTS = 100
 
 OnOpen = Callable[[Client], None]
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.harness import RedisProcess
+
 from .check import check_member
 from .client import Client
 from .crowd import CannotMeasure, open_rooms
@@ -23,7 +25,7 @@ MAX_SECONDS = 10.0
 
 
 def measure(
-    scenario: Fanout, server: Server, *, loop: Loop, redis_pid: int, seconds: float
+    scenario: Fanout, server: Server, *, loop: Loop, redis: RedisProcess, seconds: float
 ) -> Result:
     """One round. Raises CannotMeasure."""
     if seconds > MAX_SECONDS:
@@ -32,7 +34,7 @@ def measure(
     try:
         with _no_garbage_collection():
             run = _Run(scenario, server, loop, clients)
-            return run.measure(redis_pid, seconds)
+            return run.measure(redis, seconds)
     finally:
         for client in clients:
             client.close()
@@ -55,12 +57,12 @@ class _Run:
         self._rate = scenario.rate if ours else scenario.other_rate or scenario.rate
         self._stopped = False
 
-    def measure(self, redis_pid: int, seconds: float) -> Result:
+    def measure(self, redis: RedisProcess, seconds: float) -> Result:
         message_bytes = self._probe()
         self._read_fast()
         self._start_sending()
         self._loop.run(time.monotonic() + min(1.0, seconds / 3))
-        meter, before = Meter(self._server, redis_pid), self._received()
+        meter, before = Meter(self._server, redis), self._received()
         self._loop.run(time.monotonic() + seconds)
         meter.stop()
         figures = meter.figures((self._received() - before) // message_bytes)

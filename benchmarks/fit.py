@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import Self
 
 
 @dataclass(frozen=True)
 class Line:
-    """`y = base + slope · x`, by least squares."""
+    """`y = base + slope · x`, by least squares of the relative errors."""
 
     base: float
     slope: float
-    fit: float
-    """R²: the share of the variation that the line explains."""
+    worst: float
+    """How far a measured point is from the line at most, as a share of its value."""
 
     @classmethod
     def through(cls, points: list[tuple[float, float]]) -> Self:
-        """The line through two points or more, not all with the same x."""
-        xs, ys = [x for x, _ in points], [y for _, y in points]
-        slope, base = statistics.linear_regression(xs, ys)
-        flat = len(set(ys)) == 1  # a constant has no correlation, and is explained fully
-        return cls(base, slope, 1.0 if flat else statistics.correlation(xs, ys) ** 2)
+        """The line through two points or more, not all with the same x, no y 0.
+
+        Relative errors count, or the largest points alone would say what the base is.
+        """
+        weights = [1 / y**2 for _, y in points]
+        total = sum(weights)
+        x_mean = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
+        y_mean = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
+        both = sum(
+            w * (x - x_mean) * (y - y_mean) for w, (x, y) in zip(weights, points, strict=True)
+        )
+        slope = both / sum(w * (x - x_mean) ** 2 for w, (x, _) in zip(weights, points, strict=True))
+        base = y_mean - slope * x_mean
+        return cls(base, slope, max(abs(base + slope * x - y) / y for x, y in points))
 
     def at(self, x: float) -> float:
         """The line's y there."""
         return self.base + self.slope * x
 
     def __str__(self) -> str:
-        return f"{self.base:,.4g} + {self.slope:,.4g}·x (R² {self.fit:.3f})"
+        return f"{self.base:,.4g} + {self.slope:,.4g}·x (within {self.worst:.0%})"

@@ -37,25 +37,21 @@ class Bench:
             return Result(
                 scenario=scenario.name, system=server.system.name, seconds=1, events=0,
                 cpu_us=float("nan"), server_cpu=0, load_cpu=0, redis_cpu=0, others_cpu=0,
-                server_mib=0,
+                redis_commands=0, redis_bytes_in=0, redis_bytes_out=0, server_mib=0,
                 faults=Faults(closed=1), note=str(reason),
             )  # fmt: skip
 
     def _measure(self, scenario: Scenario, server: Server, seconds: float) -> Result:
-        loop, redis_pid = self.loop, self.redis.pid
+        loop, redis = self.loop, self.redis
         match scenario:
             case Fanout():
-                return fanout.measure(
-                    scenario, server, loop=loop, redis_pid=redis_pid, seconds=seconds
-                )
+                return fanout.measure(scenario, server, loop=loop, redis=redis, seconds=seconds)
             case Idle():
-                return connections.measure_idle(scenario, server, loop=loop, redis_pid=redis_pid)
+                return connections.measure_idle(scenario, server, loop=loop, redis=redis)
             case Connects():
-                return connections.measure_connects(
-                    scenario, server, loop=loop, redis_pid=redis_pid
-                )
+                return connections.measure_connects(scenario, server, loop=loop, redis=redis)
             case Storm():
-                return connections.measure_storm(scenario, server, loop=loop, redis_pid=redis_pid)
+                return connections.measure_storm(scenario, server, loop=loop, redis=redis)
 
 
 @contextmanager

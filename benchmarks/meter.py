@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from tests.harness import RedisProcess
+
 from .processes import core_seconds, cpu_seconds, resident_bytes
+from .redis_traffic import TrafficCounter
 from .systems import Server
 
 
 class Meter:
     """Starts to measure when it is made, and ends with `stop`."""
 
-    def __init__(self, server: Server, redis_pid: int) -> None:
+    def __init__(self, server: Server, redis: RedisProcess) -> None:
         self._server = server
-        self._redis_pid = redis_pid
+        self._redis_pid = redis.pid
+        self._traffic = TrafficCounter(redis.port)
         self._before = self._now()
 
     def _now(self) -> _Reading:
@@ -29,6 +33,7 @@ class Meter:
     def stop(self) -> None:
         """The interval ends here."""
         before, after = self._before, self._now()
+        self._redis_traffic = self._traffic.stop()
         self.spent = _Reading(*(a - b for a, b in zip(after, before, strict=True)))
         self.began_ns, self.ended_ns = int(before.time * 1e9), int(after.time * 1e9)
 
@@ -43,6 +48,9 @@ class Meter:
             "load_cpu": self.spent.load / seconds,
             "redis_cpu": self.spent.redis / seconds,
             "others_cpu": max(0.0, self.spent.others) / seconds,
+            "redis_commands": self._redis_traffic.commands / seconds,
+            "redis_bytes_in": self._redis_traffic.bytes_in / seconds,
+            "redis_bytes_out": self._redis_traffic.bytes_out / seconds,
             "server_mib": resident_bytes(self._server.pids) / 2**20,
         }
 

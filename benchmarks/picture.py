@@ -62,7 +62,8 @@ def _bars(
         bars = axes.barh(places, widths, thickness * 0.9, label=title(system))
         axes.bar_label(bars, [_short(width) for width in widths], padding=2, fontsize=7)
     axes.set_title(label, fontsize=10)
-    axes.set_xscale("log")
+    if "memory" not in label:
+        axes.set_xscale("log")
     axes.margins(x=0.25)
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(labelsize=8)
@@ -106,8 +107,8 @@ def _scenario_title(name: str) -> str:
 def _short(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:.2f} M"
-    if value >= 1e4:
-        return f"{value / 1e3:.0f} k"
+    if value >= 1e3:
+        return f"{value / 1e3:.3g} k"
     return f"{value:.3g}"
 
 

@@ -74,6 +74,12 @@ class Result:
     """Share of the load's core that Redis took."""
     others_cpu: float
     """What anybody else took of both cores, in cores: a run with much of it is disturbed."""
+    redis_commands: float
+    """Commands per second that Redis was given."""
+    redis_bytes_in: float
+    """Bytes per second that Redis read."""
+    redis_bytes_out: float
+    """Bytes per second that Redis wrote."""
     server_mib: float
     """Resident memory of the server's processes afterwards."""
     kib_per_connection: float | None = None
@@ -120,14 +126,9 @@ def median_of(results: Iterable[Result]) -> Result:
         return Latency(**{each.name: median(each.name, given) for each in fields(Latency)})
 
     medians = (
-        "cpu_us",
-        "server_cpu",
-        "load_cpu",
-        "redis_cpu",
-        "others_cpu",
-        "server_mib",
-        "kib_per_connection",
-    )
+        "cpu_us", "server_cpu", "load_cpu", "redis_cpu", "others_cpu", "redis_commands",
+        "redis_bytes_in", "redis_bytes_out", "server_mib", "kib_per_connection",
+    )  # fmt: skip
     rate = median("rate")
     events = sum(result.events for result in results)
     return Result(
