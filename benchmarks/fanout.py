@@ -20,6 +20,9 @@ from .systems import Server
 
 PROBE_SECONDS = 10.0
 DRAIN_SECONDS = 10.0
+SURPLUS_SECONDS = 0.05
+"""How long what should not come gets to come, once all has come that should."""
+
 MAX_SECONDS = 10.0
 """Servers ping after 20 s or more, and a member that only counts would not see it."""
 
@@ -148,8 +151,8 @@ class _Run:
         wanted = sum(self._sent(room[0]) * len(room) for room in self._rooms) * message_bytes
         deadline = time.monotonic() + DRAIN_SECONDS
         while self._received() < wanted and time.monotonic() < deadline:
-            self._loop.run(time.monotonic() + 0.05)
-        self._loop.run(time.monotonic() + 0.1)  # for what should not come
+            self._loop.run(time.monotonic() + 0.02)
+        self._loop.run(time.monotonic() + SURPLUS_SECONDS)
 
     def _sent(self, member: Client) -> int:
         """Messages to a member's room, without the probes."""

@@ -36,7 +36,7 @@ class Bench:
         except CannotMeasure as reason:
             return Result(
                 scenario=scenario.name, system=server.system.name, seconds=1, events=0,
-                cpu_us=float("nan"), server_cpu=0, load_cpu=0, redis_cpu=0, others_cpu=0,
+                cpu_us=0, server_cpu=0, load_cpu=0, redis_cpu=0, others_cpu=0,
                 redis_commands=0, redis_bytes_in=0, redis_bytes_out=0, server_mib=0,
                 faults=Faults(closed=1), note=str(reason),
             )  # fmt: skip

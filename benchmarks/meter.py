@@ -43,7 +43,7 @@ class Meter:
         return {
             "seconds": seconds,
             "events": events,
-            "cpu_us": self.spent.server / events * 1e6 if events else float("nan"),
+            "cpu_us": self.spent.server / events * 1e6 if events else 0.0,
             "server_cpu": self.spent.server / seconds,
             "load_cpu": self.spent.load / seconds,
             "redis_cpu": self.spent.redis / seconds,

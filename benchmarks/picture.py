@@ -22,7 +22,7 @@ Summary = dict[str, dict[str, Result]]
 _PANELS: tuple[tuple[str, Callable[[Result], float | None]], ...] = (
     ("events per second", lambda result: result.rate),
     ("server CPU, µs per event", lambda result: result.cpu_us),
-    ("latency, p99, ms", lambda result: result.latency and result.latency.p99),
+    ("latency, p99, ms", lambda result: result.latency.p99 if result.latency else None),
     ("server memory, MiB", lambda result: result.server_mib),
 )
 

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CORES = sorted(os.sched_getaffinity(0))  # before anything is pinned
@@ -53,7 +53,8 @@ def started_on(core: int) -> Iterator[None]:
 def settle_on_load_core() -> None:
     """Keep this process on the load's core, with timers as exact as the kernel allows."""
     os.sched_setaffinity(0, {LOAD_CORE})
-    Path("/proc/self/timerslack_ns").write_text("1")
+    with suppress(OSError):  # a container may forbid it
+        Path("/proc/self/timerslack_ns").write_text("1")
 
 
 def allow_descriptors(wanted: int) -> None:

@@ -81,11 +81,14 @@ def _table(name: str, systems: dict[str, Result]) -> str:
     lines = [heading, "", *rows]
     if isinstance(scenario, Fanout) and scenario.workers > 1:
         lines += ["", *_other_pod(systems)]
+    floor, ours = systems.get(SEND_PRICE.name), systems.get("sanic_chat")
+    if floor and ours and floor.cpu_us:
+        lines += ["", f"sanic_chat takes {ours.cpu_us / floor.cpu_us:.2f} × the price of a send()."]
     return "\n".join(lines)
 
 
 def _row(system: str, result: Result, ours: Result | None) -> str:
-    ratio = f"{result.cpu_us / ours.cpu_us:.2f}" if ours and ours.events else ""
+    ratio = f"{result.cpu_us / ours.cpu_us:.2f}" if ours and ours.cpu_us else ""
     shares = (result.server_cpu, result.load_cpu, result.redis_cpu, result.others_cpu)
     cores = " / ".join(f"{share:.0%}" for share in shares)
     name = title(system) + (f" ({result.note})" if result.note else "")

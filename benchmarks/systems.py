@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class Server:
         """Wait until all workers serve. Raises AssertionError if they do not within 20 s."""
         for process in self._processes:
             process.wait_ready(self._workers if self.system.shares_port else 1)
-            wait_until(lambda p=process: _listens(p.port), f"{self.system.name} listens")
+            wait_until(partial(_listens, process.port), f"{self.system.name} listens")
         self.ports = [process.port for process in self._processes]
         self.pids = [pid for process in self._processes for pid in process.worker_pids]
 

@@ -7,6 +7,7 @@ against both.
 
 import os
 from collections import defaultdict
+from typing import Any
 
 import redis.asyncio
 from sanic import Request, Sanic, Websocket
@@ -17,7 +18,7 @@ rooms: defaultdict[str, set[Websocket]] = defaultdict(set)
 
 
 @app.before_server_start
-async def connect_redis(app: Sanic) -> None:
+async def connect_redis(app: Sanic[Any, Any]) -> None:
     # With the default pool of 100 connections clients are dropped under load.
     app.ctx.redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], max_connections=10_000)
     app.ctx.pubsub = app.ctx.redis.pubsub()
@@ -25,7 +26,7 @@ async def connect_redis(app: Sanic) -> None:
     app.add_task(deliver(app), name="deliver")
 
 
-async def deliver(app: Sanic) -> None:
+async def deliver(app: Sanic[Any, Any]) -> None:
     """Send what Redis brings to every member of its room."""
     async for message in app.ctx.pubsub.listen():
         if message["type"] != "pmessage":
