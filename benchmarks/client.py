@@ -258,11 +258,11 @@ class Client:
 
     # -- ending ----------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Drop the connection, if there is one."""
+    def close(self, reason: str = "closed") -> None:
+        """Drop the connection, if there is one; `reason` becomes its failure."""
         if self.began_ns and not self.failure:
             self.on_close = None
-            self._lost(ConnectionError("closed"))
+            self._lost(ConnectionError(reason))
 
     def _lost(self, error: OSError) -> None:
         if self.failure:

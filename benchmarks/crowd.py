@@ -60,7 +60,7 @@ def connect_all(
         late = list(busy)
         waiting = iter(())
         for client in late:
-            client.close()
+            client.close(f"not open after {seconds:g} s")
         failed += late
     return failed
 

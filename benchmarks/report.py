@@ -53,8 +53,33 @@ def title(system: str) -> str:
 
 
 def tables(results: Iterable[Result]) -> str:
-    """One Markdown table per scenario."""
-    return "\n\n".join(_table(scenario, systems) for scenario, systems in summary(results).items())
+    """Markdown: an overview, then one table per scenario."""
+    by_scenario = summary(results)
+    details = [_table(scenario, systems) for scenario, systems in by_scenario.items()]
+    return "\n\n".join([_overview(by_scenario), *details])
+
+
+def _overview(by_scenario: dict[str, dict[str, Result]]) -> str:
+    """Server CPU of each system in each scenario."""
+    systems = list(dict.fromkeys(name for by_system in by_scenario.values() for name in by_system))
+    rows = [
+        "Server CPU, µs per delivery or connect (KiB per connection where idle); events per second",
+        "",
+        f"| | {' | '.join(map(title, systems))} |",
+        f"|---|{'--:|' * len(systems)}",
+    ]
+    for scenario, by_system in by_scenario.items():
+        cells = [_cell(by_system.get(system)) for system in systems]
+        rows.append(f"| `{scenario}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return ""
+    if result.kib_per_connection is not None:
+        return f"**{result.kib_per_connection:.2f}** KiB"
+    return f"**{result.cpu_us:,.2f}**; {result.rate:,.0f}"
 
 
 def _table(name: str, systems: dict[str, Result]) -> str:
@@ -168,6 +193,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG or SVG")
     options = parser.parse_args()
     results = [result for path in options.files for result in read_json(path)]
+    for name, value in json.loads(options.files[0].read_text())["machine"].items():
+        print(f"- {name}: {value}")
+    print()
     print(tables(results))
     if options.picture:
         from .picture import draw_summary

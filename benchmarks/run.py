@@ -120,12 +120,15 @@ def _measure(
             tick=bar.refresh,
         ):
             results.append(result)
+            told = f"{result.rate:,.0f}/s, {result.cpu_us:.2f} µs CPU each"
+            if bar.disable:  # no terminal
+                print(f"{result.scenario}, {result.system}: {told}", file=sys.stderr, flush=True)
             if result.faults.total:
                 bar.write(
                     f"{result.scenario}, {result.system}: {result.faults}: {result.note}",
                     file=sys.stderr,
                 )
-            bar.set_postfix_str(f"{result.rate:,.0f}/s, {result.cpu_us:.2f} µs", refresh=False)
+            bar.set_postfix_str(told, refresh=False)
             bar.update()
     return results
 

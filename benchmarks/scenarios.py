@@ -11,7 +11,7 @@ class Fanout:
 
     Closed loop: each sender keeps `window` messages in flight, and sends the next one when one of
     its own has come back. Open loop: `rate` messages per second in all, evenly spaced, whatever
-    comes back; a system named in `rates` gets that rate instead, or what `"*"` says.
+    comes back.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Fanout:
     rate: float = 0
     """Messages per second in all; 0: closed loop."""
     other_rate: float = 0
-    """What every system but sanic_chat gets instead."""
+    """What every system but sanic_chat gets instead; 0: the same."""
     payload: int = 64
     """Bytes of filling in each message's data."""
     workers: int = 1

@@ -20,8 +20,15 @@ ACCEPT = accept_key(_KEY).encode()
 """What a server's answer to the handshake must hold."""
 
 _DATA = b'{"s":"%05d","n":"%07d","t":"%019d","x":"%b"}'
+
+
+def message_data(sender: int, number: int, time_ns: int, filling: bytes) -> bytes:
+    """The data of a sender's message of that number, sent at that time (monotonic clock)."""
+    return _DATA % (sender, number, time_ns, filling)
+
+
 DATA_PATTERN = re.compile(rb'\{"s":"(\d{5})","n":"(\d{7})","t":"(\d{19})","x":"')
-"""Sender, its count of messages, and the time of sending in nanoseconds (monotonic clock)."""
+"""Finds sender, number and time in a message."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class MessageMaker:
         self.own_marker = b'{"s":"%05d"' % sender
         """Stands once in each of its messages."""
         self._sender = sender
-        self._filler = b"x" * payload_bytes
+        self._filling = b"x" * payload_bytes
         self._wire = wire
         self._mask = os.urandom(4)
         frame = client_frame(self._payload(0, 0))
@@ -94,4 +101,4 @@ class MessageMaker:
         return self._header + apply_mask(self._payload(number, time_ns), self._mask)
 
     def _payload(self, number: int, time_ns: int) -> bytes:
-        return self._wire.message % (_DATA % (self._sender, number, time_ns, self._filler))
+        return self._wire.message % message_data(self._sender, number, time_ns, self._filling)
