@@ -28,6 +28,7 @@ class System:
 
     `command` gets `--port N`, and REDIS_URL in its environment; it prints
     `Worker ready [PID]` for each process that serves.
+    All systems share one Redis: each needs channels of its own, or it hears what it is not to.
     """
 
     name: str

@@ -22,7 +22,7 @@ async def connect_redis(app: Sanic[Any, Any]) -> None:
     # With the default pool of 100 connections clients are dropped under load.
     app.ctx.redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], max_connections=10_000)
     app.ctx.pubsub = app.ctx.redis.pubsub()
-    await app.ctx.pubsub.psubscribe("realtime:room:*")
+    await app.ctx.pubsub.psubscribe("stock_sanic:room:*")
     app.add_task(deliver(app), name="deliver")
 
 
@@ -31,7 +31,7 @@ async def deliver(app: Sanic[Any, Any]) -> None:
     async for message in app.ctx.pubsub.listen():
         if message["type"] != "pmessage":
             continue
-        room = message["channel"].decode().removeprefix("realtime:room:")
+        room = message["channel"].decode().removeprefix("stock_sanic:room:")
         text = message["data"].decode()
         for member in tuple(rooms[room]):
             try:  # noqa: SIM105 - a `with` for each delivery is slower
@@ -45,6 +45,6 @@ async def chat(request: Request, ws: Websocket, room: str) -> None:
     rooms[room].add(ws)
     try:
         async for text in ws:
-            await request.app.ctx.redis.publish(f"realtime:room:{room}", text)
+            await request.app.ctx.redis.publish(f"stock_sanic:room:{room}", text)
     finally:
         rooms[room].discard(ws)

@@ -19,11 +19,11 @@ publisher: redis.asyncio.Redis
 async def deliver() -> None:
     """Broadcast what Redis brings."""
     async with redis.asyncio.Redis.from_url(os.environ["REDIS_URL"]).pubsub() as pubsub:
-        await pubsub.psubscribe("realtime:room:*")
+        await pubsub.psubscribe("websockets:room:*")
         print(f"Worker ready [{os.getpid()}]", flush=True)
         async for message in pubsub.listen():
             if message["type"] == "pmessage":
-                room = message["channel"].decode().removeprefix("realtime:room:")
+                room = message["channel"].decode().removeprefix("websockets:room:")
                 broadcast(rooms[room], message["data"].decode())
 
 
@@ -34,7 +34,7 @@ async def chat(client: ServerConnection) -> None:
     rooms[room].add(client)
     try:
         async for text in client:
-            await publisher.publish(f"realtime:room:{room}", text)
+            await publisher.publish(f"websockets:room:{room}", text)
     finally:
         rooms[room].discard(client)
 

@@ -4,7 +4,7 @@
 const Redis = require("ioredis");
 const { WebSocket, WebSocketServer } = require("ws");
 
-const PREFIX = "realtime:room:";
+const PREFIX = "node_ws:room:";
 const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
 const publisher = new Redis(process.env.REDIS_URL);
 const subscriber = publisher.duplicate();
