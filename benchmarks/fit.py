@@ -37,4 +37,5 @@ class Line:
         return self.base + self.slope * x
 
     def __str__(self) -> str:
-        return f"{self.base:,.4g} + {self.slope:,.4g}·x (within {self.worst:.0%})"
+        sign = "-" if self.slope < 0 else "+"
+        return f"{self.base:,.4g} {sign} {abs(self.slope):,.4g}·x (within {self.worst:.0%})"

@@ -191,8 +191,8 @@ def _predictions(lines: dict[str, dict[str, Line]]) -> Iterator[str]:
     heard = lines["pods"]["KB/s from Redis"]
     said = lines["pods"]["KB/s to Redis"]
     yield (
-        f"- A message costs {cpu.base:.0f} µs and {cpu.slope:.1f} µs for each member: a core that "
-        f"writes each message for itself makes {1e6 / cpu.slope:,.0f} deliveries per second."
+        f"- A message costs {cpu.base:.0f} µs, and {cpu.slope:.1f} µs for each member: a core that "
+        f"writes every delivery by itself makes {1e6 / cpu.slope:,.0f} of them per second."
     )
     one_pod = memory.at(CONNECTIONS_PER_POD)
     yield (

@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG or SVG")
     options = parser.parse_args()
     if options.smoke:
-        options.rounds, options.seconds = 1, 0.2
+        options.rounds, options.seconds = 1, 0.1
     if options.all or options.smoke:
         options.scenarios = list(SCENARIOS)
     unknown = set(options.scenarios) - SCENARIOS.keys()
