@@ -20,7 +20,7 @@ from typing import Any
 from sanic_chat.broker.embedded import find_server_program
 
 from .results import Latency, Result, median_of
-from .scenarios import SCENARIOS, Connects, Fanout, Idle, Storm
+from .scenarios import SCENARIOS, Connects, Idle, Storm
 from .systems import SEND_PRICE, SYSTEMS
 
 _COLUMNS = (
@@ -104,8 +104,8 @@ def _table(name: str, systems: dict[str, Result]) -> str:
         ours = systems.get("sanic_chat")
         rows += [_row(system, result, ours) for system, result in systems.items()]
     lines = [heading, "", *rows]
-    if isinstance(scenario, Fanout) and scenario.workers > 1:
-        lines += ["", *_other_pod(systems)]
+    if other_pod := list(_other_pod(systems)):
+        lines += ["", *other_pod]
     floor, ours = systems.get(SEND_PRICE.name), systems.get("sanic_chat")
     if floor and ours and floor.cpu_us:
         lines += ["", f"sanic_chat takes {ours.cpu_us / floor.cpu_us:.2f} × the price of a send()."]

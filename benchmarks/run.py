@@ -2,6 +2,7 @@
 
     python -m benchmarks.run room_100 --systems sanic_chat,stock_sanic --rounds 3
     python -m benchmarks.run --all --json results/all.json --picture results/all.svg
+    python -m benchmarks.run room_100 --members 500 --window 4 --payload 1024
     python -m benchmarks.run --smoke
 
 Exits with 1 if a message was lost, came twice, in the wrong order or to the wrong room: of
@@ -26,11 +27,14 @@ from .systems import SYSTEMS, System
 
 PAIR = "sanic_chat,stock_sanic"
 
+CHANGES = ("rooms", "members", "senders", "checked", "window", "rate", "payload", "workers")
+"""What can be different from a scenario's own."""
+
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended, too
     options = _options()
-    scenarios = [SCENARIOS[name] for name in options.scenarios]
+    scenarios = [_changed(SCENARIOS[name], options) for name in options.scenarios]
     if options.smoke:
         scenarios = [_tiny(scenario) for scenario in scenarios]
     systems = _present(options.systems)
@@ -61,6 +65,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round, at most 10")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG or SVG")
+    changes = parser.add_argument_group("changes to the scenario, if it is one of rooms")
+    for name in CHANGES:
+        kind = float if name == "rate" else int
+        changes.add_argument(f"--{name}", type=kind, metavar="N", help=argparse.SUPPRESS)
+    changes.description = f"{', '.join(f'--{name} N' for name in CHANGES)}: see scenarios.Fanout"
     options = parser.parse_args()
     if options.smoke:
         options.rounds, options.seconds = 1, 0.1
@@ -85,6 +94,18 @@ def _present(names: list[str]) -> list[System]:
         else:
             present.append(system)
     return present
+
+
+def _changed(scenario: Scenario, options: argparse.Namespace) -> Scenario:
+    """The scenario as the options change it, with a name that says so."""
+    changes = {name: value for name in CHANGES if (value := getattr(options, name)) is not None}
+    if not changes or not isinstance(scenario, Fanout):
+        return scenario
+    told = " ".join(f"{name}={value:g}" for name, value in changes.items())
+    try:
+        return replace(scenario, name=f"{scenario.name} {told}", **changes)
+    except ValueError as error:
+        sys.exit(f"{scenario.name} cannot be: {error}")
 
 
 def _tiny(scenario: Scenario) -> Scenario:

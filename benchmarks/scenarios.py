@@ -33,6 +33,12 @@ class Fanout:
     floor: bool = False
     """Whether the price of a plain send() is measured beside it."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.senders <= self.members:
+            raise ValueError(f"{self.senders} senders in a room of {self.members}")
+        if self.members % self.workers:
+            raise ValueError(f"{self.members} members do not go evenly into {self.workers} workers")
+
     @property
     def connections(self) -> int:
         return self.rooms * self.members
