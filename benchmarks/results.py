@@ -94,7 +94,7 @@ class Result:
     @property
     def rate(self) -> float:
         """Events per second."""
-        return self.events / self.seconds
+        return self.events / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -39,9 +39,9 @@ def main() -> None:
         scenarios = [_tiny(scenario) for scenario in scenarios]
     systems = _present(options.systems)
     results = _measure(scenarios, systems, options)
-    print(tables(results))
     if options.json:
         write_json(options.json, results)
+    print(tables(results))
     if options.picture:
         from .picture import draw_summary
 
