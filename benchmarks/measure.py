@@ -11,12 +11,17 @@ from tests.harness import RedisProcess
 from . import connections, fanout
 from .crowd import CannotMeasure
 from .loop import Loop
-from .processes import allow_descriptors, settle_on_load_core
+from .processes import allow_descriptors, cpu_seconds, settle_on_load_core
 from .results import Faults, Result
 from .scenarios import Connects, Fanout, Idle, Scenario, Storm
 from .systems import SEND_PRICE, Server, System
 
 SPARE_DESCRIPTORS = 500
+
+QUIET_SECONDS = 10.0
+QUIET_LOOK_SECONDS = 0.05
+QUIET_SHARE = 0.1
+"""Before a round, servers get that long to take less than that share of a core, all together."""
 
 Progress = Callable[[str], None]
 """Told what is measured now."""
@@ -115,6 +120,7 @@ def measure_all(
             for number in range(rounds_of(scenario, rounds)):
                 for server in servers:
                     on_start(f"{scenario.name} · {server.system.name} · {number + 1}")
+                    _wait_until_quiet(servers)
                     yield the_bench.measure(scenario, server, seconds=seconds)
             if not keep_servers:
                 all_servers.close()
@@ -129,6 +135,18 @@ def taking_part(scenario: Scenario, systems: list[System]) -> list[System]:
 def rounds_of(scenario: Scenario, rounds: int) -> int:
     """How many rounds a scenario gets: memory and storms are the same every time, and long."""
     return 1 if isinstance(scenario, Idle | Storm) else rounds
+
+
+def _wait_until_quiet(servers: list[Server]) -> None:
+    """Let servers finish what the last round left them with, such as thousands of lost clients."""
+    pids = [pid for server in servers for pid in server.pids]
+    deadline = time.monotonic() + QUIET_SECONDS
+    spent = cpu_seconds(pids)
+    while time.monotonic() < deadline:
+        time.sleep(QUIET_LOOK_SECONDS)
+        before, spent = spent, cpu_seconds(pids)
+        if spent - before < QUIET_SHARE * QUIET_LOOK_SECONDS:
+            return
 
 
 def _call_regularly(loop: Loop, tick: Callable[[], None]) -> None:
