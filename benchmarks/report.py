@@ -79,7 +79,11 @@ def _cell(result: Result | None) -> str:
         return ""
     if result.kib_per_connection is not None:
         return f"**{result.kib_per_connection:.2f}** KiB"
-    return f"**{result.cpu_us:,.2f}**; {result.rate:,.0f}"
+    return f"**{_cost(result)}**; {result.rate:,.0f}"
+
+
+def _cost(result: Result) -> str:
+    return f"{result.cpu_us:,.2f}" if result.rate else "none in time"
 
 
 def _table(name: str, systems: dict[str, Result]) -> str:
@@ -113,12 +117,12 @@ def _table(name: str, systems: dict[str, Result]) -> str:
 
 
 def _row(system: str, result: Result, ours: Result | None) -> str:
-    ratio = f"{result.cpu_us / ours.cpu_us:.2f}" if ours and ours.cpu_us else ""
+    ratio = f"{result.cpu_us / ours.cpu_us:.2f}" if ours and ours.rate and result.rate else ""
     shares = (result.server_cpu, result.load_cpu, result.redis_cpu, result.others_cpu)
     cores = " / ".join(f"{share:.0%}" for share in shares)
     name = title(system) + (f" ({result.note})" if result.note else "")
     return (
-        f"| {name} | {result.rate:,.0f} | {result.cpu_us:,.2f} | {ratio} | {cores} "
+        f"| {name} | {result.rate:,.0f} | {_cost(result)} | {ratio} | {cores} "
         f"| {_percentiles(result.latency)} | {result.server_mib:.0f} |{_blame(result)}"
     )
 
