@@ -93,6 +93,8 @@ def _present(names: list[str]) -> list[System]:
             print(f"{name} is skipped: there is no {system.missing}", file=sys.stderr)
         else:
             present.append(system)
+    if not present:
+        sys.exit("no system is left to measure")
     return present
 
 
