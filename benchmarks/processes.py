@@ -1,27 +1,84 @@
-"""What a benchmark reads of a process, and where it makes it run."""
+"""What a benchmark reads of a process, and where it makes it run. Linux only."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_CORES = os.sched_getaffinity(0)  # before anything is pinned, which children inherit
-_TICKS = os.sysconf("SC_CLK_TCK")
+_CORES = sorted(os.sched_getaffinity(0))  # before anything is pinned
+SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
+
+_CPU_CLOCK = 2
+"""CPUCLOCK_SCHED of the kernel: the run time of a whole process, in nanoseconds."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system CPU time of these processes so far, all their threads included."""
+    return sum(time.clock_gettime((~pid << 3) | _CPU_CLOCK) for pid in pids)
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Resident memory of these processes."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def pin(pid: int, core: int) -> None:
-    """Let a process run on one core only; on a machine with a single core, do nothing."""
-    if len(_CORES) > 1:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {core})
+def core_seconds() -> float:
+    """Time in which the two cores were not idle so far, or were taken by other virtual machines."""
+    busy = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name in {f"cpu{SERVER_CORE}", f"cpu{LOAD_CORE}"}:
+            user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, ticks[:8])
+            busy += user + nice + system + irq + softirq + steal
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def started_on(core: int) -> Iterator[None]:
+    """Processes that are started in here run on that core only, with all threads they make."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def settle_on_load_core() -> None:
+    """Keep this process on the load's core, with timers as exact as the kernel allows."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    with suppress(OSError):  # a container may forbid it
+        Path("/proc/self/timerslack_ns").write_text("1")
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise the limit of open files, which servers inherit; exits if that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        sys.exit(f"needs {wanted} file descriptors, and only {hard} are allowed: ulimit -n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def socket_owners(server_port: int, pids: Iterable[int]) -> dict[int, int]:
+    """Which of these processes holds the server's end of each connection, by client's port."""
+    inodes: dict[str, int] = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == server_port:
+            inodes[f"socket:[{fields[9]}]"] = int(fields[2].rpartition(":")[2], 16)
+    owners = {}
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = os.readlink(descriptor)
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if target in inodes:
+                owners[inodes[target]] = pid
+    return owners

@@ -1,0 +1,55 @@
+"""Reading what clients send: frames, and the JSON in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from sanic_chat.message import NULL, build_message, new_id, parse_envelope, parse_message
+from sanic_chat.websocket import TEXT, FrameParser, text_frame
+
+MESSAGE = b'{"data":{"text":"%b"}}'
+BATCH = 16
+
+
+@pytest.mark.parametrize("size", [64, 1024, 16384])
+def test_parse_one_frame(benchmark: Any, size: int) -> None:
+    payload = MESSAGE % (b"x" * size)
+    frame = Frame(Opcode.TEXT, payload).serialize(mask=True)
+    parser = FrameParser(65536)
+    assert benchmark(parser.receive, frame) == [(TEXT, payload)]
+
+
+def test_parse_sixteen_frames_of_one_read(benchmark: Any) -> None:
+    payload = MESSAGE % (b"x" * 64)
+    frames = Frame(Opcode.TEXT, payload).serialize(mask=True) * BATCH
+    parser = FrameParser(65536)
+    assert benchmark(parser.receive, frames) == [(TEXT, payload)] * BATCH
+
+
+@pytest.mark.parametrize("size", [64, 1024, 16384])
+def test_parse_message(benchmark: Any, size: int) -> None:
+    data = b'{"text":"%b"}' % (b"x" * size)
+    assert bytes(benchmark(parse_message, b'{"data":%b}' % data).data) == data
+
+
+def test_parse_envelope(benchmark: Any) -> None:
+    envelope = b'{"pod_id":"pod",' + _message()[1:]
+    assert benchmark(parse_envelope, envelope).pod_id == "pod"
+
+
+def test_build_message_and_frame(benchmark: Any) -> None:
+    assert benchmark(lambda: text_frame(_message())).endswith(b'00.000Z"}')
+
+
+def _message() -> bytes:
+    return build_message(
+        id=new_id(),
+        type=b"chat",
+        room=NULL,
+        sender=b'"me"',
+        data=b'{"text":"hi"}',
+        timestamp=b"2026-02-05T00:00:00.000Z",
+    )

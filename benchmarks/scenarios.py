@@ -1,0 +1,127 @@
+"""What is measured: plain data, one entry a scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """Members of rooms receive what some of them send.
+
+    Closed loop: each sender keeps `window` messages in flight, and sends the next one when one of
+    its own has come back. Open loop: `rate` messages per second in all, evenly spaced, whatever
+    comes back.
+    """
+
+    name: str
+    title: str
+    rooms: int
+    members: int
+    senders: int
+    """Senders in each room."""
+    checked: int
+    """Members of each room that keep all they get, and are checked message by message."""
+    window: int = 1
+    rate: float = 0
+    """Messages per second in all; 0: closed loop."""
+    other_rate: float = 0
+    """What every system but sanic_chat gets instead; 0: the same."""
+    payload: int = 64
+    """Bytes of filling in each message's data."""
+    workers: int = 1
+    floor: bool = False
+    """Whether the price of a plain send() is measured beside it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.senders <= self.members:
+            raise ValueError(f"{self.senders} senders in a room of {self.members}")
+        if self.members % self.workers:
+            raise ValueError(f"{self.members} members do not go evenly into {self.workers} workers")
+
+    @property
+    def connections(self) -> int:
+        return self.rooms * self.members
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Connections that say nothing: what memory they take in the server."""
+
+    name: str
+    title: str
+    connections: int
+    settle: float = 1.0
+    """Seconds before each look at the memory."""
+
+
+@dataclass(frozen=True)
+class Connects:
+    """Clients that connect, `in_flight` at a time, and stay."""
+
+    name: str
+    title: str
+    connections: int
+    in_flight: int
+    settle: float = 0.2
+    """Seconds between a warm-up and the measurement."""
+
+
+@dataclass(frozen=True)
+class Storm:
+    """All clients lose their connection at the same moment, and all come back at once."""
+
+    name: str
+    title: str
+    rooms: int
+    members: int
+
+    @property
+    def connections(self) -> int:
+        return self.rooms * self.members
+
+
+Scenario = Fanout | Idle | Connects | Storm
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Fanout(
+            "room_100", "room of 100, 10 senders", rooms=1, members=100, senders=10, checked=10
+        ),
+        Fanout(
+            "room_100_w16", "room of 100, 10 senders, 16 in flight each",
+            rooms=1, members=100, senders=10, checked=3, window=16,
+        ),
+        Fanout(
+            "pairs", "100 rooms of 2, 1 sender each", rooms=100, members=2, senders=1, checked=2
+        ),
+        Fanout(
+            "rooms_of_20", "100 rooms of 20, 1 sender each",
+            rooms=100, members=20, senders=1, checked=3,
+        ),
+        Fanout(
+            "one_to_1000", "1 sender to 1 000", rooms=1, members=1000, senders=1, checked=200,
+            floor=True,
+        ),
+        Fanout(
+            "room_1000", "room of 1 000, 100 senders",
+            rooms=1, members=1000, senders=100, checked=50,
+        ),
+        Fanout(
+            "steady_200", "200 messages/s to 20 rooms of 50",
+            rooms=20, members=50, senders=1, checked=50, rate=200,
+        ),
+        Fanout(
+            "steady_1000", "1 000 messages/s to 20 rooms of 50, others 100/s",
+            rooms=20, members=50, senders=1, checked=20, rate=1000, other_rate=100,
+        ),
+        Fanout(
+            "cross_pod", "2 workers, 10 rooms of 20 on both, 2 senders each",
+            rooms=10, members=20, senders=2, checked=4, workers=2,
+        ),
+        Idle("idle_10k", "10 000 idle connections", connections=10_000),
+        Connects("connects", "connects, 100 in flight", connections=2_000, in_flight=100),
+        Storm("storm_5k", "reconnect storm of 5 000", rooms=100, members=50),
+    )
+}  # fmt: skip
