@@ -196,7 +196,7 @@ async def test_two_keys(server):
         pytest.param(b"GET /ws HTTP/1.1\r\nno colon\r\n\r\n", 400, id="bad header"),
         pytest.param(b"GET ws HTTP/1.1\r\nHost: h\r\n\r\n", 400, id="bad URL"),
         pytest.param(b"GET /ws\x00 HTTP/1.1\r\nHost: h\r\n\r\n", 400, id="NUL in the URL"),
-        pytest.param(b"NONE ws HTTP/1.1\r\nHost: h\r\n\r\n", 405, id="Sanic's own method"),
+        pytest.param(b"NONE ws HTTP/1.1\r\nHost: h\r\n\r\n", 400, id="Sanic's own method"),
         pytest.param(b"GET /ws/\xc3\xa9 HTTP/1.1\r\nHost: h\r\n\r\n", 400, id="raw UTF-8"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="TLS"),
         pytest.param(b"GET /ws HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * 9000), 413, id="long header"),
