@@ -54,22 +54,44 @@ class FanOut:
 
     def write(self, limit: int) -> list[Overflow]:
         """Write to up to `limit` of the waiting members, who spoke last first."""
-        waiting = self.waiting
-        overflows: list[Overflow] = []
-        for _ in range(min(limit, len(waiting))):
-            member, _ = waiting.popitem()
-            lost = self._write(member)
-            if lost:
-                overflows.append((member, lost))
+        # Those with frames of their own have all just spoken: they are first in any case.
+        overflows = [lost for own in tuple(self._without_own) for lost in self.write_to(own)]
+        members = self._take(limit)
+        frames, messages = self._frames, self._messages
+        self.delivered += messages * len(members)
+        for member in members:
+            if member.writable:
+                member.write(frames)
+            elif not member.enqueue(frames, messages):
+                self.delivered -= messages
+                overflows.append((member, messages))
         return overflows
+
+    def _take(self, limit: int) -> list[Member]:
+        waiting = self.waiting
+        if limit < len(waiting):
+            return [waiting.popitem()[0] for _ in range(limit)]
+        members = list(reversed(waiting))
+        waiting.clear()
+        return members
 
     def write_to(self, member: Member) -> list[Overflow]:
         """Write to one member now, if it is waiting."""
         if member not in self.waiting:
             return []
         del self.waiting[member]
-        lost = self._write(member)
-        return [(member, lost)] if lost else []
+        frames, messages = self._frames, self._messages
+        if member in self._without_own:
+            others = self._without_own.pop(member)
+            frames, messages = b"".join(others), len(others)
+        if not messages:
+            return []
+        if member.writable:
+            member.write(frames)
+        elif not member.enqueue(frames, messages):
+            return [(member, messages)]
+        self.delivered += messages
+        return []
 
     def withdraw(self, member: Member) -> int:
         """Take a member out; how many messages it does not get by that."""
@@ -78,18 +100,3 @@ class FanOut:
         del self.waiting[member]
         own = self._without_own.pop(member, None)
         return self._messages if own is None else len(own)
-
-    def _write(self, member: Member) -> int:
-        """Hand the frames to a member; how many messages it had no place for."""
-        frames, messages = self._frames, self._messages
-        if member in self._without_own:
-            others = self._without_own.pop(member)
-            if not others:
-                return 0
-            frames, messages = b"".join(others), len(others)
-        if member.writable:
-            member.write(frames)
-        elif not member.enqueue(frames, messages):
-            return messages
-        self.delivered += messages
-        return 0

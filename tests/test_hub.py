@@ -32,7 +32,7 @@ class RecordingTransport(asyncio.Transport):
         self._protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high == 0
+        assert (high, low) == (1, 0)
 
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self._held))

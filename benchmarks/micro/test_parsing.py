@@ -18,14 +18,14 @@ BATCH = 16
 def test_parse_one_frame(benchmark: Any, size: int) -> None:
     payload = MESSAGE % (b"x" * size)
     frame = Frame(Opcode.TEXT, payload).serialize(mask=True)
-    parser = FrameParser(65536)
+    parser = FrameParser(65536, 128)
     assert benchmark(parser.receive, frame) == [(TEXT, payload)]
 
 
 def test_parse_sixteen_frames_of_one_read(benchmark: Any) -> None:
     payload = MESSAGE % (b"x" * 64)
     frames = Frame(Opcode.TEXT, payload).serialize(mask=True) * BATCH
-    parser = FrameParser(65536)
+    parser = FrameParser(65536, 128)
     assert benchmark(parser.receive, frames) == [(TEXT, payload)] * BATCH
 
 

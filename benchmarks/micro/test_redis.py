@@ -36,6 +36,7 @@ def test_publish(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
             queue_messages=BATCH,
             queue_bytes=2**24,
             queue_seconds=10,
+            on_dropped=lambda: None,
         )
         publisher.start()
         await _until(lambda: publisher.link.is_up)

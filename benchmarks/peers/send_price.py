@@ -25,7 +25,7 @@ class Member:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.room = ""
-        self.parser = FrameParser(65536)
+        self.parser = FrameParser(65536, 128)
         self.head = b""
 
 
