@@ -94,11 +94,15 @@ SCENARIOS: dict[str, Scenario] = {
             rooms=1, members=100, senders=10, checked=3, window=16,
         ),
         Fanout(
-            "pairs", "100 rooms of 2, 1 sender each", rooms=100, members=2, senders=1, checked=2
+            "pairs", "100 rooms of 2, both send", rooms=100, members=2, senders=2, checked=2
         ),
         Fanout(
-            "rooms_of_20", "100 rooms of 20, 1 sender each",
-            rooms=100, members=20, senders=1, checked=3,
+            "rooms_of_20", "100 rooms of 20, 2 senders each",
+            rooms=100, members=20, senders=2, checked=3,
+        ),
+        Fanout(
+            "rooms_of_20_all", "100 rooms of 20, everybody sends",
+            rooms=100, members=20, senders=20, checked=1,
         ),
         Fanout(
             "one_to_1000", "1 sender to 1 000", rooms=1, members=1000, senders=1, checked=200,
