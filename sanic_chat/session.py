@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, cast
@@ -374,7 +375,8 @@ class Session(asyncio.Protocol):
             # arrive resets the connection and may take the close frame with it.
             if self._transport is not None:
                 if self._transport.can_write_eof():
-                    self._transport.write_eof()
+                    with suppress(OSError):  # it is reset already, and `connection_lost` follows
+                        self._transport.write_eof()
                 else:
                     self._transport.close()  # TLS says goodbye, and reads until the client does
         else:

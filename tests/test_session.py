@@ -454,6 +454,15 @@ class TestViolations:
             assert close_code(frames) == CloseCode.PROTOCOL_ERROR
 
     @on_both_loops
+    async def test_a_violation_of_a_client_that_is_gone(self):
+        """The close frame meets a reset; that is no error of ours."""
+        owner = RecordingOwner()
+        async with connected(owner) as (session, peer):
+            peer.close()
+            session.data_received(client_frame(0x83))
+            await eventually(lambda: session.state is State.CLOSED, "the session is closed")
+
+    @on_both_loops
     async def test_a_client_is_told_while_it_is_still_sending(self):
         """Who sends far too much reads 1009 when it has sent everything, not a reset."""
         async with connected(RecordingOwner()) as (_, peer):
