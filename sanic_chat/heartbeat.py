@@ -82,11 +82,11 @@ class Heartbeat:
 
     def _look(self, session: Session) -> None:
         quiet = session.quiet_looks = session.quiet_looks + 1
-        if session.is_held and session.state is State.OPEN:
-            session.quiet_looks = 0  # it is we who do not listen
-        elif session.state is not State.OPEN:
+        if session.state is not State.OPEN:
             if quiet > _CLOSE_LOOKS:
                 session.abort()
+        elif session.is_held:
+            session.quiet_looks = 0  # it is we who do not listen
         elif quiet >= LOOKS:
             self.timeouts += 1
             session.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import threading
@@ -163,6 +164,17 @@ class RawClient:
                 if opcode == 8:
                     return int.from_bytes(payload[:2])
         return None
+
+
+async def assert_refused(server: ServerProcess, request: bytes, status: int) -> None:
+    """Send what is no good request: it is answered in JSON, and not with a line in the log."""
+    before = server.log
+    async with RawClient(server) as client:
+        client.send(request)
+        answer, headers, body = await client.answer()
+    assert (answer, headers["content-type"]) == (status, "application/json")
+    assert set(json.loads(body)) == {"code", "message"}
+    assert server.log == before
 
 
 Misbehaviour = Callable[[str], bytes | None]

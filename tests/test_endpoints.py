@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from websockets.asyncio.client import connect
 
-from .clients import RawClient, receive_until, running_server
+from .clients import RawClient, assert_refused, receive_until, running_server
 from .frames import client_frame
 from .harness import RedisProcess, ServerProcess, close_code, receive
 
@@ -205,13 +205,7 @@ async def test_two_keys(server):
 )
 async def test_bad_request(server, request_bytes, status):
     """What is not even a request is answered in JSON, and not with a line in the log."""
-    before = server.log
-    async with RawClient(server) as client:
-        client.send(request_bytes)
-        answer, headers, body = await client.answer()
-    assert (answer, headers["content-type"]) == (status, "application/json")
-    assert set(json.loads(body)) == {"code", "message"}
-    assert server.log == before
+    await assert_refused(server, request_bytes, status)
 
 
 # -- frames ----------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from .clients import RawClient, running_server
+from .clients import RawClient, assert_refused, running_server
 from .conftest import StartServer
 from .frames import client_frame
-from .harness import DEADLINE, RedisProcess, ServerProcess, eventually
+from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, memory
 from .tls import self_signed_certificate
 
 TIMEOUT = 1.0
@@ -292,18 +292,7 @@ BAD_HANDSHAKES = {
 async def test_no_request(server, case):
     """What is no request is refused in JSON, without a line in the log."""
     status, request = NO_REQUESTS[case]
-    before = server.log
-    async with RawClient(server) as client:
-        client.send(request)
-        answer, headers, body = await client.answer()
-    assert (answer, headers["content-type"]) == (status, "application/json")
-    assert set(json.loads(body)) == {"code", "message"}
-    assert server.log == before
-
-
-def memory(pid: int) -> int:
-    """Bytes of resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+    await assert_refused(server, request, status)
 
 
 async def test_floods(server):
