@@ -193,8 +193,8 @@ class ServerProcess:
     @property
     def worker_pids(self) -> list[int]:
         """PIDs of the workers that have become ready, living or not, oldest first."""
-        # The one line is sanic_chat's, the other that of Sanic for any application.
-        ready = re.findall(r"(?:Pod \S+ is ready|Worker ready) \[(\d+)\]", self.log)
+        # The last line of a start, and Sanic's own: nothing else is logged unasked.
+        ready = re.findall(r"Worker ready \[(\d+)\]", self.log)
         return list(dict.fromkeys(map(int, ready)))
 
     def wait_ready(self, workers: int = 1) -> None:

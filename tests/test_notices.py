@@ -103,7 +103,12 @@ async def test_presence_is_for_who_opted_in(server, room):
         server.connect(room, events="system") as system,
         server.connect(room, events="presence") as watcher,
     ):
-        await receive_event(system, "welcome")
+        # What is told of the two who were first comes before what they say.
+        await plain.send('{"data": "first"}')
+        await receive_until(system, "first")
+        await system.send('{"data": "second"}')
+        for client in (plain, system, watcher):
+            await receive_until(client, "second")
         async with server.connect(room) as visitor:
             await visitor.send('{"data": "hello"}')
             for client in (plain, system):
