@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from .errors import UpgradeRefused
 from .logs import RateLimitedWarning
@@ -12,7 +11,7 @@ from .logs import RateLimitedWarning
 class Admission:
     """Bounds the clients of a pod, those that are still shaking hands included.
 
-    `connected` tells how many are in.
+    `with admission:` around each handshake. `connected` tells how many are in.
     """
 
     def __init__(self, *, limit: int, retry_after: int, connected: Callable[[], int]) -> None:
@@ -24,8 +23,7 @@ class Admission:
         self._connected = connected
         self._full = RateLimitedWarning()
 
-    @contextmanager
-    def handshake(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Take a place for as long as a handshake lasts. Raises UpgradeRefused 503 if all are."""
         if self.limit and self._connected() + self.handshakes >= self.limit:
             self._full.log(
@@ -39,7 +37,6 @@ class Admission:
                 {"Retry-After": str(self._retry_after)},
             )
         self.handshakes += 1
-        try:
-            yield
-        finally:
-            self.handshakes -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.handshakes -= 1

@@ -35,7 +35,7 @@ def check_handshake(request: Request) -> str:
     a broken one.
     """
     headers = request.headers
-    if "websocket" not in _tokens(headers.get("upgrade", "")):
+    if not _has_token(headers.get("upgrade", ""), "websocket"):
         raise UpgradeRefused(
             426,
             "upgrade_required",
@@ -44,7 +44,7 @@ def check_handshake(request: Request) -> str:
         )
     if request.version != "1.1":
         raise UpgradeRefused(400, "bad_handshake", "A WebSocket handshake needs HTTP/1.1")
-    if "upgrade" not in _tokens(headers.get("connection", "")):
+    if not _has_token(headers.get("connection", ""), "upgrade"):
         raise UpgradeRefused(400, "bad_handshake", "The Connection header must contain Upgrade")
     if headers.get("sec-websocket-version", "").strip() != "13":
         raise UpgradeRefused(
@@ -104,5 +104,7 @@ def _release(protocol: HttpProtocol) -> None:
     protocol.transport = None
 
 
-def _tokens(header: str) -> set[str]:
-    return {token.strip().lower() for token in header.split(",")}
+def _has_token(header: str, token: str) -> bool:
+    """Whether a comma-separated header contains a token, which is given in lower case."""
+    header = header.lower()
+    return header == token or token in map(str.strip, header.split(","))

@@ -148,7 +148,8 @@ class FrameParser:
             position = stop
             payload = apply_mask(data[start:stop], data[start - 4 : start])
             if first == _WHOLE_TEXT:
-                _check_utf8(payload)
+                if not payload.isascii():
+                    _check_utf8(payload)
                 events.append((TEXT, payload))
             elif first & 0x8:
                 opcode = first & 0xF

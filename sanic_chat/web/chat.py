@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sanic import Blueprint, HTTPResponse, Request, json
+from sanic.request import RequestParameters
 from uuid_utils import uuid7
 
 from ..errors import UpgradeRefused
@@ -41,7 +42,7 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
     try:
         _refuse_while_draining(request, pod)
         _refuse_foreign_pages(request)
-        with pod.admission.handshake():
+        with pod.admission:
             await _let_in(request, pod, room)
     except UpgradeRefused as refusal:
         pod.refused[refusal.code] += 1
@@ -51,9 +52,10 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
 
 async def _let_in(request: Request, pod: Pod, room: str | None) -> None:
     client_id = _client_id(request)
-    room = _room(request, room)
-    events = _events(request)
-    echo = _echo(request)
+    query = request.get_args(keep_blank_values=True)
+    room = _room(room, query)
+    events = _events(query)
+    echo = _echo(query)
     accept = check_handshake(request)
     presence = "presence" in events
     opened = False
@@ -114,10 +116,10 @@ def _client_id(request: Request) -> str:
     return client_id
 
 
-def _room(request: Request, path_room: str | None) -> str | None:
+def _room(path_room: str | None, query: RequestParameters) -> str | None:
     """The room of path and query, normalised; None if there is none. Raises UpgradeRefused 400."""
     named = [] if path_room is None else [path_room]
-    named += request.get_args(keep_blank_values=True).getlist("room", [])
+    named += query.getlist("room", [])
     names = {normalise_room_name(text) for text in named}
     if None in names:
         raise UpgradeRefused(400, "bad_room", f"Not a room name: {ROOM_NAME_RULE}")
@@ -128,8 +130,8 @@ def _room(request: Request, path_room: str | None) -> str | None:
     return names.pop() if names else None
 
 
-def _events(request: Request) -> frozenset[str]:
-    events = frozenset(filter(None, ",".join(request.args.getlist("events", [])).split(",")))
+def _events(query: RequestParameters) -> frozenset[str]:
+    events = frozenset(filter(None, ",".join(query.getlist("events", [])).split(",")))
     if not events <= EVENTS:
         raise UpgradeRefused(
             400, "bad_events", f"events may hold {' and '.join(sorted(EVENTS))}, with a comma"
@@ -137,8 +139,8 @@ def _events(request: Request) -> frozenset[str]:
     return events
 
 
-def _echo(request: Request) -> bool:
-    echo = request.args.get("echo", "1")
+def _echo(query: RequestParameters) -> bool:
+    echo = query.get("echo") or "1"
     if echo not in ("0", "1"):
         raise UpgradeRefused(400, "bad_echo", "echo is 0 or 1")
     return bool(echo == "1")
