@@ -121,8 +121,16 @@ SCENARIOS: dict[str, Scenario] = {
             rooms=20, members=50, senders=1, checked=20, rate=1000, other_rate=100,
         ),
         Fanout(
-            "cross_pod", "2 workers, 10 rooms of 20 on both, 2 senders each",
+            "cross_pod", "2 workers, room of 100 on both, 10 senders",
+            rooms=1, members=100, senders=10, checked=10, workers=2,
+        ),
+        Fanout(
+            "cross_pod_20", "2 workers, 10 rooms of 20 on both, 2 senders each",
             rooms=10, members=20, senders=2, checked=4, workers=2,
+        ),
+        Fanout(
+            "cross_pod_20_all", "2 workers, 10 rooms of 20 on both, everybody sends",
+            rooms=10, members=20, senders=20, checked=1, workers=2,
         ),
         Idle("idle_10k", "10 000 idle connections", connections=10_000),
         Connects("connects", "connects, 100 in flight", connections=2_000, in_flight=100),
