@@ -51,12 +51,16 @@ class StatsStore:
 
     def __init__(self, url: str, *, interval: float, timeout: float) -> None:
         self._lifetime_ms = int(interval * LIFETIME_INTERVALS * 1000)
-        self._redis = redis.asyncio.Redis.from_url(
+        # One connection, however many ask at once: each waits for its turn, `timeout` at most.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
+            max_connections=1,
+            timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # the next report is the retry
         )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
 
     async def write(self, report: Report) -> None:
         """Store a pod's report until its lifetime is over."""
