@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,18 +27,23 @@ Holding = dict[str, Any]
 """What one worker holds, as `/inspect` says it."""
 
 
-async def holdings(server: ServerProcess, workers: int) -> dict[int, Holding]:
+async def holdings(server: ServerProcess) -> dict[int, Holding]:
     """What each worker holds, by its PID."""
     answers: dict[int, Holding] = {}
-
-    async def all_looked_at() -> bool:
-        async with httpx.AsyncClient() as client:  # a new connection, which any worker may accept
-            answer = (await client.get(f"http://127.0.0.1:{server.port}/inspect")).json()
-        answers[answer["pid"]] = answer
-        return len(answers) == workers
-
-    await eventually(all_looked_at, "every worker was looked at")
+    with ExitStack() as stopped:
+        for _ in server.worker_pids:
+            async with httpx.AsyncClient(timeout=DEADLINE) as client:
+                answer = await client.get(f"http://127.0.0.1:{server.port}/inspect")
+            pid = answer.json()["pid"]
+            answers[pid] = answer.json()
+            os.kill(pid, signal.SIGSTOP)  # for a moment, so that another one answers next
+            stopped.callback(os.kill, pid, signal.SIGCONT)
+            await eventually(partial(_is_stopped, pid), f"worker {pid} stands still")
     return dict(sorted(answers.items()))
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def unrest(holding: Holding) -> dict[str, Any]:
@@ -51,11 +61,11 @@ def unrest(holding: Holding) -> dict[str, Any]:
     return {what: seen for what, seen in looks.items() if seen}
 
 
-async def settled(server: ServerProcess, workers: int) -> dict[int, Holding]:
+async def settled(server: ServerProcess) -> dict[int, Holding]:
     """The same, once nobody is on the way in or out and empty rooms have been given up."""
     deadline = time.monotonic() + DEADLINE
     while True:
-        now = await holdings(server, workers)
+        now = await holdings(server)
         left = {pid: unrest(holding) for pid, holding in now.items()}
         if not any(left.values()):
             return now

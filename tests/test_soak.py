@@ -85,7 +85,7 @@ async def test_soak(redis: RedisProcess, start_server: StartServer) -> None:
     and went nothing is left: no task, object, open file, room, subscription, key or connection.
     Of what the regulars said, all arrived once and in order, but while Redis was cut off."""
     server = start_server(workers=WORKERS, command=COMMAND, REDIS_URL=redis.url, **SETTINGS)
-    empty, empty_redis = await settled(server, WORKERS), await on_redis(redis)
+    empty, empty_redis = await settled(server), await on_redis(redis)
     visits: Counter[str] = Counter()
     faults = 0
     levels: list[dict[int, Holding]] = []
@@ -95,7 +95,7 @@ async def test_soak(redis: RedisProcess, start_server: StartServer) -> None:
             round_visits, round_faults = await one_round(server, redis, traffic, Random(number))
             visits += round_visits
             faults += round_faults
-            levels.append(await settled(server, WORKERS))
+            levels.append(await settled(server))
             print(level_text(time.monotonic() - started, levels[-1]))
     print(dict(visits))
     print(f"{faults} faults; {traffic.sent} messages, {traffic.lost} lost by some listener")
@@ -104,7 +104,7 @@ async def test_soak(redis: RedisProcess, start_server: StartServer) -> None:
     assert min(visits.values()) >= ROUNDS
     traffic.check()
     assert_nothing_left(levels[0], levels[-1], "the regulars")
-    assert_nothing_left(empty, await settled(server, WORKERS), "nobody")
+    assert_nothing_left(empty, await settled(server), "nobody")
     assert_same_level(levels[0], levels[-1])
 
     async def same_on_redis() -> bool:
