@@ -5,6 +5,7 @@ ChatError
 ├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
+├── BadReport           what stands in a pod's place cannot be read: counted and left out
 └── CloseConnection     a close error: the connection ends with this close code
 
 Reply errors and close errors are different types on purpose: what a user can mend keeps the
@@ -57,6 +58,10 @@ class BadMessage(ChatError):
 
 class BadEnvelope(ChatError):
     """What arrived on a Redis channel is not an envelope; the text says why."""
+
+
+class BadReport(ChatError):
+    """What stands on Redis in the place of a pod's report is none; the text says why."""
 
 
 class CloseConnection(ChatError):

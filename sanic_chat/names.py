@@ -20,7 +20,8 @@ GLOBAL_CHANNEL = b"realtime:global"
 ROOM_CHANNEL_PREFIX = b"realtime:room:"
 PRESENCE_CHANNEL_PREFIX = b"realtime:presence:"
 
-POD_CHANNEL_PREFIX = b"realtime:pod:"
+POD_PREFIX = b"realtime:pod:"
+"""Of a pod's channel and of its key, which have nothing to do with each other."""
 
 PODS_KEY = "realtime:pods"
 """Redis set of the IDs of all pods; the truth about each is in its own key."""
@@ -67,9 +68,9 @@ def presence_channel(room: str) -> bytes:
 
 def pod_channel(pod_id: str) -> bytes:
     """The Redis channel that a pod alone listens to, for the proof that it hears."""
-    return POD_CHANNEL_PREFIX + pod_id.encode()
+    return POD_PREFIX + pod_id.encode()
 
 
-def pod_key(pod_id: str) -> str:
-    """The Redis key that holds a pod's statistics, and expires with the pod."""
-    return f"realtime:pod:{pod_id}"
+def pod_key(pod_id: bytes) -> bytes:
+    """The Redis key that holds a pod's report, and expires with the pod."""
+    return POD_PREFIX + pod_id

@@ -64,8 +64,13 @@ class Rooms:
                 self._subscriber.unsubscribe_later(channel)
 
     def confirmation(self, name: str) -> asyncio.Future[None] | None:
-        """What to wait for until Redis has confirmed a room of this pod; None if it has."""
-        return self._subscriber.subscribe(room_channel(name))
+        """What to wait for until Redis has confirmed a room of this pod.
+
+        None if it has, or if nobody is in that room: who has just joined may have been closed in
+        that moment, and a subscription made now would never be given up.
+        """
+        channel = room_channel(name)
+        return self._subscriber.subscribe(channel) if channel in self._hub.rooms else None
 
     # -- coming and going ------------------------------------------------------------------
 

@@ -1,40 +1,41 @@
-"""What the pods of a cluster tell about themselves, and its sum.
+"""The reports of all pods of a cluster on Redis, and their sum.
 
 Every pod writes one report to Redis at a fixed interval, under a key that expires when it stops;
-whoever is asked reads them all. That is three commands to report and two to read, however many
-rooms there are. Must not know sessions; what stands in a report is the pod's business.
+whoever is asked reads them all. That is three commands to report, and two to read 32 pods,
+however many rooms there are. How old a report is, Redis alone decides: no machine's clock matters.
+Must not know sessions; what stands in a report is the pod's business.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import redis.asyncio
-import ujson
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .distinct import count_distinct
+from .distinct import DistinctUnion
+from .errors import BadReport
+from .logs import RateLimitedWarning
 from .names import PODS_KEY, pod_key
+from .report import PodReport, encode_report, parse_report
 
 LIFETIME_INTERVALS = 5
 """Reports a pod may miss before it is gone from the totals."""
 
-REPORTED_ROOMS = 100
-"""Rooms a report names, the largest first."""
-
-Report = dict[str, Any]
+BATCH = 32
+"""Reports read at once: some 3 ms, after which everything else gets a turn."""
 
 _SUMMED = ("connections", "messages_in", "messages_out", "messages_published")
 
 
 @contextmanager
 def _only_redis_errors() -> Iterator[None]:
-    """Whatever redis-py or a report's reader stumbles over, Redis has answered nonsense."""
+    """Whatever redis-py stumbles over, Redis has answered nonsense."""
     try:
         yield
     except (RedisError, OSError):
@@ -51,44 +52,64 @@ class StatsStore:
 
     def __init__(self, url: str, *, interval: float, timeout: float) -> None:
         self._lifetime_ms = int(interval * LIFETIME_INTERVALS * 1000)
-        self._redis = redis.asyncio.Redis.from_url(
+        # One connection, however many ask at once: each waits for its turn, `timeout` at most.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
+            max_connections=1,
+            timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # the next report is the retry
         )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
+        self._bad_report = RateLimitedWarning()
 
-    async def write(self, report: Report) -> None:
+    async def write(self, report: PodReport) -> None:
         """Store a pod's report until its lifetime is over."""
-        pod_id = report["pod_id"]
+        pod_id = report.pod_id.encode()
         with _only_redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.set(pod_key(pod_id), ujson.dumps(report), px=self._lifetime_ms)
+                pipeline.set(pod_key(pod_id), encode_report(report), px=self._lifetime_ms)
                 pipeline.sadd(PODS_KEY, pod_id)
                 pipeline.pexpire(PODS_KEY, self._lifetime_ms)
                 await pipeline.execute()
 
-    async def read(self) -> list[Report]:
-        """The reports of all living pods, by pod ID; IDs of dead ones are tidied away."""
-        with _only_redis_errors():
-            return await self._read()
+    async def read(self, take: Callable[[PodReport], None]) -> int:
+        """Give `take` the reports of all living pods; returns how many could not be read.
 
-    async def _read(self) -> list[Report]:
-        members = await self._redis.smembers(PODS_KEY)
-        pod_ids = sorted(cast(bytes, member).decode() for member in members)
-        if not pod_ids:
-            return []
-        texts = await self._redis.mget([pod_key(pod_id) for pod_id in pod_ids])
-        dead = [pod_id for pod_id, text in zip(pod_ids, texts, strict=True) if text is None]
-        if dead:
-            await self._redis.srem(PODS_KEY, *dead)
-        return [ujson.loads(text) for text in texts if text is not None]
+        They come in the order of their pod IDs. IDs of dead pods are tidied away.
+        """
+        with _only_redis_errors():
+            pod_ids = sorted(cast(set[bytes], await self._redis.smembers(PODS_KEY)))
+        unreadable = 0
+        for start in range(0, len(pod_ids), BATCH):
+            for pod_id, text in await self._fetch(pod_ids[start : start + BATCH]):
+                try:
+                    report = parse_report(text)
+                    if report.pod_id.encode() != pod_id:
+                        raise BadReport(f"it is that of pod {report.pod_id!r:.200}")
+                except BadReport as reason:
+                    unreadable += 1
+                    self._bad_report.log("Left out the report of %.200r: %.200s", pod_id, reason)
+                else:
+                    take(report)
+        return unreadable
+
+    async def _fetch(self, pod_ids: list[bytes]) -> list[tuple[bytes, bytes]]:
+        """The reports of those pods that have one, unread."""
+        with _only_redis_errors():
+            texts = await self._redis.mget(list(map(pod_key, pod_ids)))
+            found = dict(zip(pod_ids, cast(list[bytes | None], texts), strict=True))
+            dead = [pod_id for pod_id, text in found.items() if text is None]
+            if dead:
+                await self._redis.srem(PODS_KEY, *dead)
+        return [(pod_id, text) for pod_id, text in found.items() if text is not None]
 
     async def remove(self, pod_id: str) -> None:
         """Forget a pod at once."""
         with _only_redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.delete(pod_key(pod_id))
+                pipeline.delete(pod_key(pod_id.encode()))
                 pipeline.srem(PODS_KEY, pod_id)
                 await pipeline.execute()
 
@@ -97,40 +118,41 @@ class StatsStore:
         await self._redis.aclose()
 
 
-def summarise(
-    reports: Iterable[Report], *, answered_by: str, complete: bool, largest_rooms: int
-) -> dict[str, Any]:
-    """The answer to a stats request, from the reports of all pods."""
-    reports = list(reports)
-    rooms, exact = count_distinct(
-        (report["room_sample"]["level"], report["room_sample"]["hashes"]) for report in reports
-    )
-    totals: dict[str, Any] = {"pods": len(reports), "rooms": rooms, "rooms_exact": exact}
-    for name in _SUMMED:
-        totals[name] = sum(report[name] for report in reports)
-    totals["messages_dropped"] = _sum_counters(report["messages_dropped"] for report in reports)
-    members = _sum_counters(report["largest_rooms"] for report in reports)
-    ranking = sorted(members.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "answered_by": answered_by,
-        "complete": complete,
-        "totals": totals,
-        "largest_rooms": [
-            {"room": room, "members": count} for room, count in ranking[:largest_rooms]
-        ],
-        "pods": [
-            {
-                name: value
-                for name, value in report.items()
-                if name not in ("room_sample", "largest_rooms")
-            }
-            for report in reports
-        ],
-    }
+class Summary:
+    """What reports of pods, added one by one, say together."""
 
+    def __init__(self) -> None:
+        self._sums: Counter[str] = Counter(dict.fromkeys(_SUMMED, 0))
+        self._dropped: Counter[str] = Counter()
+        self._members: Counter[str] = Counter()
+        self._rooms = DistinctUnion()
+        self._entries: list[dict[str, Any]] = []
 
-def _sum_counters(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return dict(total)
+    def add(self, report: PodReport) -> None:
+        """Add a pod."""
+        for name in _SUMMED:
+            self._sums[name] += getattr(report, name)
+        self._dropped.update(report.messages_dropped)
+        self._members.update(report.largest_rooms)
+        self._rooms.add(report.room_sample.level, report.room_sample.hashes)
+        self._entries.append(report.entry())
+
+    def totals(self) -> dict[str, Any]:
+        """The sum over all pods."""
+        rooms, exact = self._rooms.count()
+        return {
+            "pods": len(self._entries),
+            "rooms": rooms,
+            "rooms_exact": exact,
+            **self._sums,
+            "messages_dropped": dict(self._dropped),
+        }
+
+    def largest_rooms(self, count: int) -> list[dict[str, Any]]:
+        """The rooms with the most members on all pods, and how many these are."""
+        ranking = sorted(self._members.items(), key=lambda item: (-item[1], item[0]))
+        return [{"room": room, "members": members} for room, members in ranking[:count]]
+
+    def pods(self) -> list[dict[str, Any]]:
+        """What is told of each pod alone."""
+        return self._entries

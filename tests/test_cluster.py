@@ -12,11 +12,14 @@ import pytest
 import redis.asyncio
 from websockets.asyncio.client import ClientConnection
 
-from .clients import on_pods, receive_until, running_server
+from .clients import RawClient, on_pods, receive_until, running_server
+from .frames import client_frame
 from .harness import RedisProcess, ServerProcess, eventually, receive, receive_event
 
 GLOBAL = "realtime:global"
 UNSUBSCRIBE_DELAY = 0.2
+SLOW_CONSUMER_MESSAGES = 400
+"""Of 30 KB each: more than the kernel and a send queue take for a client."""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,7 @@ def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
         REDIS_URL=shared_redis.url,
         POD_ID="one",
         CHAT_UNSUBSCRIBE_DELAY=str(UNSUBSCRIBE_DELAY),
+        CHAT_ROOMS_PER_SESSION="1000",
     ) as server:
         yield server
 
@@ -303,3 +307,20 @@ async def test_flapping_room_keeps_its_members(server, outside, room):
             await outside.publish(f"realtime:room:{room}", json.dumps({"data": marker}))
             assert (await receive(client))["data"] == marker
         await asyncio.sleep(UNSUBSCRIBE_DELAY * number / 4)
+
+
+async def test_closed_while_joining(server, outside, room):
+    """A slow consumer that is closed in the moment in which it joins leaves no subscription."""
+    chat = client_frame(0x81, json.dumps({"data": "x" * 30_000}).encode())
+    async with RawClient(server, receive_buffer=4096) as client:
+        await client.request(f"/ws/{room}")
+        for number in range(SLOW_CONSUMER_MESSAGES):
+            join = {"type": "system", "data": {"action": "join", "room": f"{room}-{number}"}}
+            client.send(chat + client_frame(0x81, json.dumps(join).encode()))
+            await client.writer.drain()
+        assert await client.close_code() == 1013
+
+    async def none_left() -> bool:
+        return not await outside.pubsub_channels(f"realtime:room:{room}*")
+
+    await eventually(none_left, "all its rooms are given up")

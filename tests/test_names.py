@@ -150,7 +150,7 @@ def test_channels_and_keys():
     assert room_channel("lobby") == b"realtime:room:lobby"
     assert room_channel("é") == b"realtime:room:\xc3\xa9"
     assert presence_channel("é") == b"realtime:presence:\xc3\xa9"
-    assert pod_key("pod-1") == "realtime:pod:pod-1"
+    assert pod_key(b"pod-1") == b"realtime:pod:pod-1"
 
 
 def test_no_room_is_another_kind_of_channel():

@@ -9,15 +9,18 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import redis
 from websockets.asyncio.client import ClientConnection
 
+from sanic_chat.report import RoomSample, encode_report
 from sanic_chat.reporter import Reporter
-from sanic_chat.stats import StatsStore
+from sanic_chat.stats import BATCH, StatsStore
 
 from .clients import on_pods, receive_data, receive_until, running_server
 from .harness import (
@@ -29,8 +32,11 @@ from .harness import (
     receive_event,
     wait_until,
 )
+from .reports import pod_report
 
 INTERVAL = 0.2
+ASKING = 4
+"""Requests at once."""
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +53,14 @@ def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
 def answers_of_all_pods(server: ServerProcess, pods: int = 2) -> list[dict[str, Any]]:
     """One answer of each pod, without much time between them."""
     answers: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(ASKING) as ask:  # one at a time, the same pod might accept them all
 
-    def all_answered() -> bool:
-        stats = server.stats()
-        answers[stats["answered_by"]] = stats
-        return len(answers) == pods
+        def all_answered() -> bool:
+            for stats in ask.map(lambda _: server.stats(), range(ASKING)):
+                answers[stats["answered_by"]] = stats
+            return len(answers) == pods
 
-    wait_until(all_answered, f"{pods} pods have answered")
+        wait_until(all_answered, f"{pods} pods have answered")
     return list(answers.values())
 
 
@@ -235,7 +242,7 @@ async def test_reporter_closes_at_any_moment(own_redis):
     """Whatever the reporter is about to do when it is closed, it ends, and takes its report off."""
     for turns in range(1, 60):
         store = StatsStore(own_redis.url, interval=5, timeout=5)
-        reporter = Reporter(store, report=lambda: {"pod_id": "closing"}, interval=60, rooms=1)
+        reporter = Reporter(store, report=lambda: pod_report("closing"), interval=60, rooms=1)
         reporter.start()
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -251,3 +258,134 @@ async def test_stopped_server_leaves_at_once(start_server, own_redis):
         wait_until(lambda: list(admin.scan_iter("realtime:pod:leaving-*")), "the pod reports")
         server.stop()
         assert not list(admin.scan_iter("realtime:pod:leaving-*"))
+
+
+# -- reports of others -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def admin(own_redis: RedisProcess) -> Iterator[redis.Redis]:
+    """A Redis client that is no pod, and leaves no report behind."""
+    with redis.Redis(port=own_redis.port) as admin:
+        yield admin
+        for key in admin.scan_iter("realtime:pod:stranger*"):
+            admin.delete(key)
+
+
+def put_reports(admin: redis.Redis, reports: dict[bytes, bytes]) -> None:
+    """Let there be these texts in the place of pods' reports."""
+    with admin.pipeline(transaction=False) as pipeline:
+        for pod_id, text in reports.items():
+            pipeline.set(b"realtime:pod:" + pod_id, text, ex=60)
+            pipeline.sadd("realtime:pods", pod_id)
+        pipeline.execute()
+
+
+UNREADABLE = {
+    b"stranger-text": b"I am a pod, too",
+    b"stranger-empty": b"",
+    b"stranger-null": b"null",
+    b"stranger-shape": b'{"pod_id": "stranger-shape", "connections": 5}',
+    b"stranger-types": encode_report(pod_report("stranger-types")).replace(b":0", b':"0"'),
+    b"stranger-level": encode_report(pod_report("stranger-level")).replace(
+        b'"level":0', b'"level":999999999'
+    ),
+    b"stranger-named-otherwise": encode_report(pod_report("stranger-x", connections=7)),
+    b"stranger-\xff": encode_report(pod_report("stranger-y", connections=7)),
+}
+
+
+def test_unreadable_reports(server, admin):
+    """What cannot be read is counted, logged now and then, and left out; all else is answered."""
+    settled(server, pods=2, connections=0)
+    log_before, started = len(server.log), time.monotonic()
+    put_reports(admin, UNREADABLE)
+    admin.hset("realtime:pod:stranger-hash", "a", "b")  # not even a text: nobody's report
+    admin.sadd("realtime:pods", "stranger-hash", "stranger-that-is-gone")
+    for answer in [answer for _ in range(5) for answer in answers_of_all_pods(server)]:
+        assert answer["unreadable_pods"] == len(UNREADABLE)
+        assert answer["complete"] is False
+        assert answer["totals"]["pods"] == len(answer["pods"]) == 2
+        assert answer["totals"]["connections"] == 0
+    seconds = time.monotonic() - started
+    said = [line for line in server.log[log_before:].splitlines() if "Left out" in line]
+    assert 2 <= len(said) <= 2 * (seconds + 1)
+    assert any("stranger" in line for line in said)
+    assert not admin.smismember("realtime:pods", "stranger-hash", "stranger-that-is-gone")[0]
+    for pod_id in UNREADABLE:
+        admin.delete(b"realtime:pod:" + pod_id)
+    for answer in answers_of_all_pods(server):
+        assert (answer["unreadable_pods"], answer["complete"]) == (0, True)
+    assert not [pod_id for pod_id in admin.smembers("realtime:pods") if b"stranger" in pod_id]
+
+
+def test_reports_of_other_versions(server, admin):
+    """While versions change, pods of both count: fields that are missing or new do not matter."""
+    settled(server, pods=2, connections=0)
+    older = pod_report("stranger-older", connections=2, largest_rooms={"old": 2})
+    newer = pod_report("stranger-newer", connections=3, room_sample=RoomSample(level=0, hashes=[1]))
+    newer_text = encode_report(newer).replace(b"{", b'{"moods":{"good":1},', 1)
+    put_reports(admin, {b"stranger-older": encode_report(older), b"stranger-newer": newer_text})
+    for answer in answers_of_all_pods(server):
+        assert (answer["unreadable_pods"], answer["complete"]) == (0, True)
+        totals = answer["totals"]
+        assert (totals["pods"], totals["connections"], totals["rooms"]) == (4, 5, 1)
+        assert answer["largest_rooms"] == [{"room": "old", "members": 2}]
+        entries = {pod["pod_id"]: pod for pod in answer["pods"]}
+        assert entries["stranger-older"] == older.entry()
+        assert entries["stranger-newer"] == newer.entry()
+
+
+def test_many_pods(server, admin):
+    """A thousand pods are read in batches, and all of them count."""
+    settled(server, pods=2, connections=0)
+    pods, rooms = 1000, 50
+    put_reports(
+        admin,
+        {
+            b"stranger-%d" % pod: encode_report(
+                pod_report(
+                    f"stranger-{pod}",
+                    connections=pod,
+                    largest_rooms={f"room-{number}": 1 for number in range(rooms)},
+                    room_sample=RoomSample(level=0, hashes=list(range(pod, pod + rooms))),
+                )
+            )
+            for pod in range(pods)
+        },
+    )
+    before = admin.info("commandstats")["cmdstat_mget"]["calls"]
+    stats = server.stats()
+    assert admin.info("commandstats")["cmdstat_mget"]["calls"] - before == -(-(pods + 2) // BATCH)
+    assert stats["complete"] is True
+    assert stats["totals"]["pods"] == pods + 2
+    assert stats["totals"]["connections"] == sum(range(pods))
+    assert (stats["totals"]["rooms"], stats["totals"]["rooms_exact"]) == (pods + rooms - 1, True)
+    assert stats["largest_rooms"] == [
+        {"room": f"room-{number}", "members": pods} for number in (0, 1, 10)
+    ]
+
+
+def test_refused_reports_are_said(start_server, own_redis, admin):
+    """When Redis does not take the reports a line in the log says why, and now and then only."""
+    admin.delete("realtime:pods")
+    admin.set("realtime:pods", "something else")
+    server = start_server(REDIS_URL=own_redis.url, CHAT_STATS_INTERVAL=str(INTERVAL))
+    started = time.monotonic()
+    wait_until(lambda: server.log.count("refused this pod's report") >= 2, "it is said twice")
+    assert server.log.count("refused this pod's report") <= time.monotonic() - started + 2
+    stats = server.stats()
+    assert stats["complete"] is False
+    assert [pod["pod_id"] for pod in stats["pods"]] == [stats["answered_by"]]
+    admin.delete("realtime:pods")
+    wait_until(lambda: server.stats()["complete"], "the stats are complete again")
+    server.stop()
+
+
+async def test_one_connection_however_many_ask(server, admin):
+    """A burst of requests is answered over the one connection that the reports take."""
+    async with httpx.AsyncClient(timeout=DEADLINE) as client:
+        answers = await asyncio.gather(*(client.get(f"{server.http}/ws/stats") for _ in range(150)))
+    assert {answer.json()["complete"] for answer in answers} == {True}
+    # Of those without a name none is a link of a pod; one is that of this test.
+    assert len([c for c in admin.client_list(_type="normal") if not c["name"]]) <= 1 + 2

@@ -31,6 +31,7 @@ from .harness import (
     receive_event,
     wait_until,
 )
+from .reports import pod_report
 
 Send = Callable[[ServerProcess, int], None]
 
@@ -275,7 +276,7 @@ async def test_the_reporter_closes_whenever_it_is_asked_to(shared_redis: RedisPr
     """A pod's reporter closes in time at every step of connecting to Redis."""
     for turns in range(40):
         store = StatsStore(shared_redis.url, interval=1, timeout=5)
-        reporter = Reporter(store, report=lambda: {"pod_id": "stop-reporter"}, interval=1, rooms=1)
+        reporter = Reporter(store, report=lambda: pod_report("stop-reporter"), interval=1, rooms=1)
         reporter.start()
         for _ in range(turns):
             await asyncio.sleep(0)
