@@ -34,8 +34,8 @@ ROOM = "rolling-restart"
 BUCKET_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 SETTLE_SECONDS = 1.0
-DESCRIPTORS_PER_CLIENT = 4
-"""Of one process: the balancer has two for each connection, and clients may have two of these."""
+DESCRIPTORS_PER_CLIENT = 3
+"""Of one process: the balancer has two for each connection, and some clients have two of these."""
 
 
 @dataclass
