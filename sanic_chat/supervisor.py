@@ -5,9 +5,10 @@ handler or from two threads hangs or crashes it (sanic#2997, #3055). Two threads
 on, and speak to the manager through the pipe that it reads in its own loop.
 
 The only file that knows Sanic's `WorkerManager`. What it touches there: `.transient_processes`,
-`.durable_processes`, `.processes`, `.monitor_publisher` (messages `"{name}:"` and
-`"__TERMINATE__"`), `.wait_for_ack`, `.kill`, `.cleanup`, `ServerKilled`, and of a process `.name`,
-`.pid`, `.state`, `.exitcode`, `.is_alive()`.
+`.durable_processes`, `.processes`, `.worker_state` (of each worker a `"state"`),
+`.monitor_publisher` (messages `"{name}:"`, `"__TERMINATE__"` and `"__TERMINATE_EARLY__"`),
+`.wait_for_ack`, `.kill`, `.cleanup`, `ServerKilled`, and of a process `.name`, `.pid`, `.state`,
+`.exitcode`, `.is_alive()`.
 """
 
 from __future__ import annotations
@@ -145,14 +146,30 @@ class Supervisor:
     def _watch_workers(self) -> None:
         with suppress(OSError, EOFError):  # the manager's proxies go when it stops
             while not self._stopping.wait(POLL_SECONDS):
+                if not self._started.is_set():
+                    self._give_up_early()
+                    continue
                 for process in list(self._manager.transient_processes):
                     dead = process.state in _DEAD and not _is_alive(process)
                     if dead and self._dead_pids.get(process.name) != process.pid:
                         self._dead_pids[process.name] = process.pid
                         self._died(process)
                 self._restart_who_is_due()
-                if self._pulses is not None and self._started.is_set():
+                if self._pulses is not None:
                     self._kill_who_hangs(self._pulses)
+
+    def _give_up_early(self) -> None:
+        """End a server whose first workers do not all come up: Sanic waits 30 s for the dead."""
+        for process in list(self._manager.transient_processes):
+            if process.exitcode and not self._was_up(process):
+                logger.error("Giving up: %s while it started", _how_it_died(process))
+                self._stopping.set()
+                self._manager.monitor_publisher.send("__TERMINATE_EARLY__")
+                return
+
+    def _was_up(self, process: WorkerProcess) -> bool:
+        state = self._manager.worker_state[process.name].get("state")
+        return bool(state == ProcessState.ACKED.name)
 
     def _died(self, process: WorkerProcess) -> None:
         now = time.monotonic()
@@ -160,7 +177,7 @@ class Supervisor:
             self._deaths.popleft()
         self._deaths.append(now)
         count = len(self._deaths)
-        how = f"worker {process.name} (PID {process.pid}) died with exit code {process.exitcode}"
+        how = _how_it_died(process)
         if count > self._restart_limit:
             logger.error(
                 "Giving up: %s, death number %d within %d s", how, count, RESTART_WINDOW_SECONDS
@@ -196,6 +213,10 @@ class Supervisor:
                 pulses.timeout,
             )
             _kill(living[pid])
+
+
+def _how_it_died(process: WorkerProcess) -> str:
+    return f"worker {process.name} (PID {process.pid}) died with exit code {process.exitcode}"
 
 
 def _kill(process: WorkerProcess) -> bool:

@@ -183,6 +183,39 @@ def test_the_limit_may_be_zero(start_server: StartServer) -> None:
     wait_until(lambda: not server.descendants(), "all its processes are gone")
 
 
+CANNOT_START = """
+import os
+
+from sanic_chat import create_app
+
+app = create_app()
+
+
+@app.before_server_start
+def die(app):
+    if os.environ["SANIC_WORKER_NAME"] == "Sanic-Server-1-0":
+        os._exit(3)
+"""
+
+
+def test_a_worker_that_dies_in_the_first_start_ends_the_server(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """Without waiting for the worker that is dead; the exit code is 1, and the log says why."""
+    (tmp_path / "dies.py").write_text(CANNOT_START)
+    server = start_server(
+        workers=2,
+        wait=False,
+        command=(sys.executable, "-m", "sanic", "dies:app"),
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
+    )
+    assert server.wait() == 1
+    assert re.search(
+        r"Giving up: worker Sanic-Server-1-0 \(PID \d+\) died with exit code 3", server.log
+    )
+    wait_until(lambda: not server.descendants(), "all its processes are gone")
+
+
 CANNOT_START_AGAIN = """
 import os
 from pathlib import Path
