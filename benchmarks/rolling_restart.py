@@ -263,16 +263,14 @@ def _outcome(crowd: Crowd, restarts: list[Restart], published: int) -> Outcome:
     return Outcome(restarts, published, lost, twice, away)
 
 
-def run(
-    *, clients: int, rate: float, notices: bool, window: float, grace: float, check: float
-) -> Outcome:
-    """One whole run, with servers and a Redis of its own."""
+def run(*, clients: int, rate: float, notices: bool, check: float, **settings: float) -> Outcome:
+    """One whole run, with servers and a Redis of its own; `settings` are those of the drain."""
     allow_descriptors(DESCRIPTORS_PER_CLIENT * clients + 500)
     with ExitStack() as stack:
         redis = stack.enter_context(closing(RedisProcess()))
         redis.start()
-        settings = {"CHAT_DRAIN_WINDOW": f"{window:g}", "CHAT_DRAIN_GRACE": f"{grace:g}"}
-        pair = stack.enter_context(Pair(redis.url, check=check, **settings))
+        environment = {f"CHAT_DRAIN_{name.upper()}": f"{v:g}" for name, v in settings.items()}
+        pair = stack.enter_context(Pair(redis.url, check=check, **environment))
         return uvloop.run(roll(pair, redis.url, clients=clients, rate=rate, notices=notices))
 
 
@@ -304,6 +302,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5.0, help="messages a second")
     parser.add_argument("--window", type=float, default=3.0, help="CHAT_DRAIN_WINDOW")
     parser.add_argument("--grace", type=float, default=0.5, help="CHAT_DRAIN_GRACE")
+    parser.add_argument("--timeout", type=float, default=5.0, help="CHAT_DRAIN_TIMEOUT")
     parser.add_argument("--check", type=float, default=0.2, help="seconds between the checks")
     parser.add_argument("--without-notices", action="store_true")
     parser.add_argument("--picture", type=Path, help="PNG or SVG")
@@ -312,9 +311,10 @@ def main() -> None:
         clients=options.clients,
         rate=options.rate,
         notices=not options.without_notices,
+        check=options.check,
         window=options.window,
         grace=options.grace,
-        check=options.check,
+        timeout=options.timeout,
     )
     print(table(outcome))
     if options.picture is not None:
