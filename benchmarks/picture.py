@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,25 @@ def draw_line(
         axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
+    _save(figure, path)
+
+
+def draw_histograms(
+    series: dict[str, list[float]], path: Path, *, bucket: float, x: str, y: str
+) -> None:
+    """How many of the values of each series are in each bucket, side by side."""
+    figure = Figure(figsize=(5 * len(series), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(series), sharex=True, squeeze=False)[0]
+    for each, (name, values) in zip(axes, series.items(), strict=True):
+        counts = Counter(int(value / bucket) for value in values)
+        each.bar(
+            [index * bucket for index in counts], counts.values(), width=0.9 * bucket, align="edge"
+        )
+        each.set_title(name, fontsize=10)
+        each.set_xlabel(x)
+        each.set_xlim(left=0)
+        each.grid(axis="y", alpha=0.3)
+    axes[0].set_ylabel(y)
     _save(figure, path)
 
 

@@ -2,10 +2,11 @@
 
 The only module below `server.py` that sees both Sanic's life cycle and the pod's:
 
-    main process   main_process_start   embedded Redis, if there is no REDIS_URL
+    main process   main_process_start   embedded Redis, if there is no REDIS_URL; pipe for pulses
                    main_process_ready   supervisor
                    main_process_stop    embedded Redis ends
     each worker    before_server_start  stop signals, watch over the main process; pod, reporter
+                   after_server_start   pulse
                    before_server_stop   drain, then the links to Redis
 """
 
@@ -37,6 +38,7 @@ from .logs import keep_tokens_out_of_logs, logger
 from .origin import OriginPolicy
 from .orphans import OrphanWatch, remember_state_server
 from .pod import Pod
+from .pulse import Pulse, PulseWatch
 from .reporter import Reporter, build_report
 from .signals import StopSignals, hold_stop_signals
 from .stats import StatsStore
@@ -48,6 +50,8 @@ from .web.probes import probes_blueprint
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
+STOP_MARGIN_SECONDS = 5.0
+"""What a worker may need beyond its drain to stop, mostly with a Redis that does not answer."""
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than load balancers keep an idle connection: they, not we, are to close it."""
 MAX_REQUEST_BYTES = 64 * 1024
@@ -109,11 +113,13 @@ def create_app(*, config: Config | None = None) -> ChatServer:
     app.blueprint(pages_blueprint())
 
     app.main_process_start(_start_embedded_redis)
+    app.main_process_start(_expect_pulses)
     app.main_process_ready(_supervise)
     app.main_process_stop(_stop_embedded_redis)
     app.before_server_start(_watch_for_the_end)
     app.before_server_start(_start_pod)
     app.after_server_start(_say_ready)
+    app.after_server_start(_start_pulse)
     app.before_server_stop(_drain, priority=DRAIN_PRIORITY)
     app.after_server_stop(_stop_embedded_redis)
     app.after_server_stop(_end_as_orphan)
@@ -141,9 +147,22 @@ def _start_embedded_redis(app: ChatServer) -> None:
         os.environ["REDIS_URL"] = app.ctx.embedded_redis.url  # the workers inherit it
 
 
+def _expect_pulses(app: ChatServer) -> None:
+    timeout = app.ctx.config.hang_timeout
+    app.ctx.pulses = PulseWatch(timeout=timeout) if timeout else None
+    if app.ctx.pulses is not None:
+        app.shared_ctx.pulse_pipe = app.ctx.pulses.pipe  # the workers get it when they are made
+
+
 def _supervise(app: ChatServer) -> None:
+    config: Config = app.ctx.config
     remember_state_server(app.manager)
-    Supervisor(app.manager, restart_limit=app.ctx.config.restart_limit).start()
+    Supervisor(
+        app.manager,
+        restart_limit=config.restart_limit,
+        stop_timeout=config.drain_grace + config.drain_timeout + STOP_MARGIN_SECONDS,
+        pulses=app.ctx.pulses,
+    ).start()
 
 
 def _stop_embedded_redis(app: ChatServer) -> None:
@@ -200,6 +219,13 @@ def _say_ready(app: ChatServer) -> None:
     logger.info("Pod %s is ready [%d]", app.ctx.pod.id, os.getpid())
 
 
+def _start_pulse(app: ChatServer) -> None:
+    pipe = getattr(app.shared_ctx, "pulse_pipe", None)
+    if pipe is not None:
+        loop = asyncio.get_running_loop()
+        Pulse(loop, pipe, timeout=app.ctx.config.hang_timeout).start()
+
+
 def _end_as_orphan(app: ChatServer) -> None:
     orphan_watch: OrphanWatch | None = getattr(app.ctx, "orphan_watch", None)
     if orphan_watch is not None:
@@ -211,7 +237,10 @@ async def _drain(app: ChatServer) -> None:
     if pod is None:
         return  # it never started
     logger.info("Pod %s: draining %d sessions", pod.id, pod.connected)
-    await drain_sessions(pod, timeout=app.ctx.config.drain_timeout)
+    config: Config = app.ctx.config
+    await drain_sessions(
+        pod, grace=config.drain_grace, window=config.drain_window, timeout=config.drain_timeout
+    )
     await app.ctx.reporter.close(REDIS_CLOSE_SECONDS)
     await pod.close(REDIS_CLOSE_SECONDS)
     # Last, since the listening socket still accepts: Sanic closes it right after this.

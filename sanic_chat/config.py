@@ -23,6 +23,8 @@ ASYMMETRIC_ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 MIN_SECRET_BYTES = 32
+MAX_DRAIN_SECONDS = 8
+"""Grace and drain together: Sanic's manager gives a worker 10 in all."""
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -263,8 +265,20 @@ class Config:
     drain_timeout: float = _setting(
         "CHAT_DRAIN_TIMEOUT",
         5.0,
-        _seconds(0.1, 8),
-        "Seconds a drain may take. Sanic's manager gives a worker 10 in all.",
+        _seconds(0.1, MAX_DRAIN_SECONDS),
+        "Seconds a drain may take, after its grace. Sanic's manager gives a worker 10 in all.",
+    )
+    drain_window: float = _setting(
+        "CHAT_DRAIN_WINDOW",
+        3.0,
+        _seconds(0, MAX_DRAIN_SECONDS),
+        "Seconds over which a drain spreads its close frames: at most three fifths of the timeout.",
+    )
+    drain_grace: float = _setting(
+        "CHAT_DRAIN_GRACE",
+        0.0,
+        _seconds(0, 3),
+        "Seconds between the moment in which /ready turns 503 and the first close frame.",
     )
     backpressure_bytes: int = _setting(
         "CHAT_BACKPRESSURE_BYTES",
@@ -331,10 +345,21 @@ class Config:
         _whole_number(0, 1000),
         "Worker deaths within 60 s after which the whole server gives up with exit code 1.",
     )
+    hang_timeout: int = _setting(
+        "CHAT_HANG_TIMEOUT",
+        30,
+        _whole_number(0, 3600),
+        "Seconds a worker's event loop may stand still before it is killed and replaced. 0: never.",
+    )
 
     def __post_init__(self) -> None:
         if not self.pod_prefix:
             object.__setattr__(self, "pod_prefix", _default_pod_prefix())
+        if self.drain_grace + self.drain_timeout > MAX_DRAIN_SECONDS:
+            raise ConfigError(
+                f"CHAT_DRAIN_GRACE and CHAT_DRAIN_TIMEOUT are {self.drain_grace:g} and "
+                f"{self.drain_timeout:g}; allowed are {MAX_DRAIN_SECONDS} seconds together"
+            )
         if self.auth_enabled:
             self._check_auth()
         if not self.auth_algorithms:

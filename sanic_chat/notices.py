@@ -46,7 +46,10 @@ def gap(room: str | None) -> Notice:
 
 
 def drain(reconnect_in_ms: int) -> Notice:
-    """This pod is about to close the session with 1001; the client should come back then."""
+    """This pod is going away: the client is to connect anew at that time, counted from now.
+
+    The session is served until then and a little longer, and closed with 1001.
+    """
     return {"event": "drain", "reconnect_in_ms": reconnect_in_ms}
 
 

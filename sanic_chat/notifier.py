@@ -51,9 +51,3 @@ class Notifier:
             self.tell(session, notices.recovered(outage_seconds))
             for room in dict.fromkeys((None, *(room.name for room in session.rooms))):
                 self.tell(session, notices.gap(room))
-
-    def drain(self, window_ms: int) -> None:
-        """Tell them when to come back, evenly spread over the window."""
-        listeners = tuple(self._listeners)
-        for index, session in enumerate(listeners):
-            self.tell(session, notices.drain(window_ms * index // len(listeners)))

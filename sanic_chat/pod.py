@@ -166,6 +166,11 @@ class Pod:
         await self.publisher.close(timeout)
         await self.subscriber.close()
 
+    def begin_drain(self) -> None:
+        """Take no new sessions any more; those that are there go on as before."""
+        self.draining = True
+        self.proof.stop()  # whose questions to Redis would get in the way of the drain's
+
     # -- sessions come and go --------------------------------------------------------------
 
     def open(self, session: Session, room: str | None, *, confirmed: bool) -> None:

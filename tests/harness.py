@@ -144,8 +144,9 @@ class ServerProcess:
         command: tuple[str, ...] = (),
         cwd: Path = ROOT,
         certificate: Certificate | None = None,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.tls = None if certificate is None else certificate.client_context()
         """For clients, if it speaks TLS."""
         if certificate is not None:

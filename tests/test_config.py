@@ -37,6 +37,8 @@ DEFAULTS: dict[str, Any] = {
     "CHAT_ROOMS_PER_SESSION": 64,
     "CHAT_HEARTBEAT_TIMEOUT": 60.0,
     "CHAT_DRAIN_TIMEOUT": 5.0,
+    "CHAT_DRAIN_WINDOW": 3.0,
+    "CHAT_DRAIN_GRACE": 0.0,
     "CHAT_RETRY_AFTER": 2,
     "CHAT_STATS_INTERVAL": 1.0,
     "CHAT_STATS_ROOMS": 10,
@@ -46,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_PUBLIC_KEY": None,
     "AUTH_ALGORITHMS": ("HS256",),
     "CHAT_RESTART_LIMIT": 10,
+    "CHAT_HANG_TIMEOUT": 30,
 }
 
 # Variable: the values it may have at its bounds, and beyond them. In seconds and whole numbers.
@@ -68,10 +71,13 @@ BOUNDS = {
     "CHAT_ROOMS_PER_SESSION": (("1", "100000"), ("0", "100001")),
     "CHAT_HEARTBEAT_TIMEOUT": (("1", "86400"), ("0.5", "86401")),
     "CHAT_DRAIN_TIMEOUT": (("0.1", "8"), ("0", "8.5")),
+    "CHAT_DRAIN_WINDOW": (("0", "8"), ("-0.1", "8.5")),
+    "CHAT_DRAIN_GRACE": (("0", "3"), ("-0.1", "3.1")),
     "CHAT_RETRY_AFTER": (("1", "3600"), ("0", "3601")),
     "CHAT_STATS_INTERVAL": (("0.1", "5"), ("0", "5.1")),
     "CHAT_STATS_ROOMS": (("0", "100"), ("-1", "101")),
     "CHAT_RESTART_LIMIT": (("0", "1000"), ("-1", "1001")),
+    "CHAT_HANG_TIMEOUT": (("0", "3600"), ("-1", "3601")),
 }
 SECONDS = {variable for variable, default in DEFAULTS.items() if isinstance(default, float)}
 FIELD_OF = {setting.metadata["variable"]: setting.name for setting in fields(Config)}
@@ -167,6 +173,14 @@ class TestNumbers:
         """Each setting with a number has its bounds in the tables of this file."""
         numbers = {name for name, value in DEFAULTS.items() if type(value) in (int, float)}
         assert set(BOUNDS) == numbers
+
+    def test_a_drain_that_is_too_long(self):
+        """Grace and timeout of a drain are bounded together, whichever of them is set."""
+        assert value_of("CHAT_DRAIN_GRACE", "3", CHAT_DRAIN_TIMEOUT="5") == 3
+        error = refusal({"CHAT_DRAIN_GRACE": "3", "CHAT_DRAIN_TIMEOUT": "5.5"})
+        assert error == (
+            "CHAT_DRAIN_GRACE and CHAT_DRAIN_TIMEOUT are 3 and 5.5; allowed are 8 seconds together"
+        )
 
 
 class TestTexts:

@@ -334,6 +334,16 @@ def test_wait_for_ack_returns_when_all_workers_are_up(manager: WorkerManager) ->
     manager.wait_for_ack()
 
 
+def test_the_state_of_a_worker(manager: WorkerManager) -> None:
+    """`worker_state` has the state of each worker by name; only one that is up is ACKED."""
+    (process,) = manager.transient_processes
+    manager.start()
+    assert manager.worker_state[process.name]["state"] == ProcessState.STARTED.name
+    assert process.exitcode is None
+    process.set_state(ProcessState.ACKED)
+    assert manager.worker_state[process.name]["state"] == ProcessState.ACKED.name
+
+
 def test_monitor_waits_for_ack_through_the_manager(
     manager: WorkerManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
