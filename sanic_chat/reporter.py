@@ -55,6 +55,7 @@ def build_report(pod: Pod, *, worker: str) -> Report:
             "held": len(pod.intake.held),
             "holds": pod.intake.holds,
         },
+        "send_queues": {"clients": len(pod.send_queues), "bytes": pod.send_queues.held_bytes},
         "heartbeat_timeouts": pod.heartbeat.timeouts,
         "redis": {
             "subscriber": subscriber.link.state.value,
