@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from sanic_chat.room import Room
 from sanic_chat.session import Session, State
-from sanic_chat.websocket import CLOSE, PING, PONG, TEXT, CloseCode, ping_frame
+from sanic_chat.websocket import CLOSE, PING, PONG, TEXT, CloseCode, ping_frame, text_frame
 
 from .frames import client_frame, take_server_frame
 from .harness import DEADLINE, eventually
@@ -70,7 +71,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(owner: RecordingOwner) -> AsyncIterator[tuple[Session, Peer]]:
+async def connected(
+    owner: RecordingOwner, *, system_events: bool = False
+) -> AsyncIterator[tuple[Session, Peer]]:
     """A session of `owner` and its client, over TCP on loopback with small buffers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
@@ -79,7 +82,7 @@ async def connected(owner: RecordingOwner) -> AsyncIterator[tuple[Session, Peer]
         client.connect(listener.getsockname())
         client.setblocking(False)
         server, _ = listener.accept()
-    session = Session(owner, sender=b'"anna"')
+    session = Session(owner, sender=b'"anna"', system_events=system_events)
     peer = Peer(client)
     await asyncio.get_running_loop().create_connection(lambda: session, sock=server)
     try:
@@ -260,6 +263,33 @@ class TestSendQueue:
             assert waiting(session) == 8
             assert session.enqueue(b"\x81\x01a" * 2, 2)
             assert session.state is State.OPEN
+
+    @on_both_loops
+    async def test_the_oldest_are_dropped(self):
+        """Of a room's messages the newest are kept, behind what the kernel has begun to take."""
+        owner = RecordingOwner(send_queue_messages=10, drop_oldest=True)
+        room = Room(b"room:a", "a", b'"a"')
+        async with connected(owner, system_events=True) as (session, peer):
+            count = stall(session)
+            for number in range(100):
+                assert session.enqueue(text_frame(b"%d" % number), 1, room)
+            session.send_text(b"answer")
+            assert owner.dropped == {"slow_consumer": 91}
+            frames = [await peer.frame() for _ in range(count + 11)]
+            newest = [b"%d" % number for number in range(91, 100)]
+            assert texts(frames)[count:] == [b"gap a slow 91", *newest, b"answer"]
+            await eventually(lambda: session.writable, "the kernel takes everything again")
+            assert len(owner.send_queues) == owner.send_queues.held_bytes == 0
+
+    @on_both_loops
+    async def test_who_sends_pings_and_reads_nothing_is_closed_all_the_same(self):
+        """Pongs are not dropped: a queue full of them ends with 1013."""
+        owner = RecordingOwner(send_queue_messages=50, drop_oldest=True)
+        async with connected(owner) as (session, peer):
+            stall(session)
+            await peer.send(client_frame(A_PING, b"p") * 51)
+            await eventually(lambda: session.state is State.CLOSING, "it is closed")
+            assert close_code(await peer.until_close()) == CloseCode.TRY_AGAIN_LATER
 
     @on_both_loops
     async def test_pings_do_not_overflow_a_full_queue(self):
