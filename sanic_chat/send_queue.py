@@ -9,6 +9,7 @@ that one. So it counts once here, in however many queues it waits, as it does in
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -220,13 +221,23 @@ class SendQueue:
 
         A gap is told of where the messages are missing.
         """
+        parts = self._take(FLUSH_BYTES)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take_all(self) -> list[bytes]:
+        """Take all there is, as pieces of whole frames, and close the queue."""
+        parts = self._take(math.inf)
+        self.close()
+        return parts
+
+    def _take(self, limit: float) -> list[bytes]:
         parts: list[bytes] = []
         size = 0
         self._in_flight = 0
         while self._entries:
             entry = self._entries[0]
-            if size and size + entry.size > FLUSH_BYTES:
-                break
+            if size and size + entry.size > limit:
+                return parts
             self._entries.popleft()
             size += entry.size
             self._in_flight += entry.messages
@@ -235,18 +246,10 @@ class SendQueue:
             if entry.missed is not None and self._gap_frames is not None:
                 parts.append(self._gap_frames(entry.missed))
             parts.append(entry.frames[entry.start :])
-        if not self._entries and self._missed is not None and self._gap_frames is not None:
+        if self._missed is not None and self._gap_frames is not None:
             parts.append(self._gap_frames(self._missed))
             self._missed = None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def take_all(self) -> list[bytes]:
-        """Take all there is, in pieces of whole frames, and close the queue."""
-        pieces = []
-        while not self.is_empty:
-            pieces.append(self.take())
-        self.close()
-        return pieces
+        return parts
 
     def close(self) -> None:
         """Let go of all that waits, for good."""
