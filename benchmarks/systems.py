@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -89,11 +90,17 @@ class Server:
     """A server from its start on; `wait_ready` before anything else, `close` at the end."""
 
     def __init__(
-        self, system: System, *, redis_url: str, workers: int, options: tuple[str, ...] = ()
+        self,
+        system: System,
+        *,
+        redis_url: str,
+        workers: int,
+        options: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.system = system
         self._workers = workers
-        environment = {"REDIS_URL": redis_url}
+        environment = {"REDIS_URL": redis_url, **(settings or {})}
         if system.is_node:
             environment["NODE_PATH"] = str(_node_modules())
         # Sanic counts its workers; of the others each worker is a process of its own.
@@ -111,6 +118,10 @@ class Server:
             wait_until(partial(_listens, process.port), f"{self.system.name} listens")
         self.ports = [process.port for process in self._processes]
         self.pids = [pid for process in self._processes for pid in process.worker_pids]
+
+    def dropped(self) -> int:
+        """Messages that went nowhere, as sanic_chat's own stats say."""
+        return sum(self._processes[0].pod()["messages_dropped"].values())
 
     def close(self) -> None:
         """Kill it."""

@@ -23,6 +23,7 @@ ASYMMETRIC_ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 MIN_SECRET_BYTES = 32
+DISCONNECT, DROP_OLDEST = "disconnect", "drop_oldest"
 MAX_DRAIN_SECONDS = 8
 """Grace and drain together: Sanic's manager gives a worker 10 in all."""
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -65,6 +66,15 @@ def _seconds(low: float, high: float) -> Reader:
         if not low <= value <= high:  # also refuses NaN
             raise _NotAllowed(f"a number of seconds from {low:g} to {high:g}")
         return value
+
+    return read
+
+
+def _one_of(*words: str) -> Reader:
+    def read(text: str) -> str:
+        if text not in words:
+            raise _NotAllowed(" or ".join(words))
+        return text
 
     return read
 
@@ -242,13 +252,26 @@ class Config:
         "CHAT_SEND_QUEUE_MESSAGES",
         256,
         _whole_number(1, 1_000_000),
-        "Messages a client may have waiting; one more closes it with 1013.",
+        "Messages a client may have waiting; one more, and it is a slow consumer.",
     )
     send_queue_bytes: int = _setting(
         "CHAT_SEND_QUEUE_BYTES",
         1024 * 1024,
         _whole_number(64 * 1024, 2**40),
-        "Bytes a client may have waiting; more closes it with 1013.",
+        "Bytes a client may have waiting; with more it is a slow consumer.",
+    )
+    send_queue_total_bytes: int = _setting(
+        "CHAT_SEND_QUEUE_TOTAL_BYTES",
+        64 * 1024 * 1024,
+        _whole_number(64 * 1024, 2**40),
+        "Bytes all clients of a worker may have waiting; beyond it the longest queues go first.",
+    )
+    slow_consumer: str = _setting(
+        "CHAT_SLOW_CONSUMER",
+        DISCONNECT,
+        _one_of(DISCONNECT, DROP_OLDEST),
+        "What becomes of a slow consumer: disconnect closes it with 1013, drop_oldest drops its "
+        "oldest messages and keeps it.",
     )
     rooms_per_session: int = _setting(
         "CHAT_ROOMS_PER_SESSION",

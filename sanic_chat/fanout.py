@@ -62,7 +62,7 @@ class FanOut:
         for member in members:
             if member.writable:
                 member.write(frames)
-            elif not member.enqueue(frames, messages):
+            elif not member.enqueue(frames, messages, self.room):
                 self.delivered -= messages
                 overflows.append((member, messages))
         return overflows
@@ -88,7 +88,7 @@ class FanOut:
             return []
         if member.writable:
             member.write(frames)
-        elif not member.enqueue(frames, messages):
+        elif not member.enqueue(frames, messages, self.room):
             return [(member, messages)]
         self.delivered += messages
         return []

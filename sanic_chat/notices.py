@@ -45,6 +45,11 @@ def gap(room: str | None) -> Notice:
     return {"event": "gap", "room": room, "reason": "redis"}
 
 
+def missed(room: str | None, reason: str, messages: int) -> Notice:
+    """So many messages to this room were dropped here, `slow` or by an `overload`."""
+    return {"event": "gap", "room": room, "reason": reason, "messages": messages}
+
+
 def drain(reconnect_in_ms: int) -> Notice:
     """This pod is going away: the client is to connect anew at that time, counted from now.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from . import notices
 from .message import NULL, SERVER_SENDER, build_message, json_bytes, new_id
+from .send_queue import Missed
 from .session import Session
 from .timestamp import TimestampText
+from .websocket import text_frame
 
 
 class Notifier:
@@ -27,15 +29,23 @@ class Notifier:
 
     def tell(self, session: Session, notice: notices.Notice) -> None:
         """Send one session a system message."""
-        session.send_text(
-            build_message(
-                id=new_id(),
-                type=b"system",
-                room=NULL if session.room is None else session.room.json_name,
-                sender=SERVER_SENDER,
-                data=json_bytes(notice),
-                timestamp=self._timestamp.now(),
-            )
+        session.send_text(self._message(session, notice))
+
+    def gap_frames(self, session: Session, missed: Missed) -> bytes:
+        """The frames that tell a session which messages in its send queue were dropped."""
+        return b"".join(
+            text_frame(self._message(session, notices.missed(room, reason, messages)))
+            for (room, reason), messages in missed.items()
+        )
+
+    def _message(self, session: Session, notice: notices.Notice) -> bytes:
+        return build_message(
+            id=new_id(),
+            type=b"system",
+            room=NULL if session.room is None else session.room.json_name,
+            sender=SERVER_SENDER,
+            data=json_bytes(notice),
+            timestamp=self._timestamp.now(),
         )
 
     def redis_is_away(self) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from . import notices
 from .admission import Admission
 from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
-from .config import Config
+from .config import DROP_OLDEST, Config
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
 from .hub import Hub
@@ -46,9 +46,11 @@ from .names import (
     presence_channel,
 )
 from .notifier import Notifier
+from .owner import SessionLimits
 from .room import Room
 from .rooms import Rooms
-from .session import Session, SessionLimits, State
+from .send_queue import Missed, SendQueues
+from .session import Session, State
 from .timestamp import TimestampText
 
 START_SECONDS = 3.0
@@ -74,8 +76,6 @@ class Pod:
         self.limits = SessionLimits(
             max_message_bytes=config.max_message_bytes,
             max_message_fragments=config.max_message_fragments,
-            send_queue_messages=config.send_queue_messages,
-            send_queue_bytes=config.send_queue_bytes,
         )
         self.draining = False
         """Whether the pod takes no new sessions any more."""
@@ -106,6 +106,13 @@ class Pod:
 
         loop = asyncio.get_running_loop()
         self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
+        self.send_queues = SendQueues(
+            max_messages=config.send_queue_messages,
+            max_bytes=config.send_queue_bytes,
+            max_total_bytes=config.send_queue_total_bytes,
+            drop_oldest=config.slow_consumer == DROP_OLDEST,
+            call_soon=loop.call_soon,
+        )
         self.intake = Intake(loop, is_relieved=self._is_relieved)
         self.heartbeat = Heartbeat(loop, timeout=config.heartbeat_timeout)
         self.endpoint = Endpoint(redis_url)
@@ -224,6 +231,9 @@ class Pod:
 
     def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
         self.dropped[reason] += messages
+
+    def gap_frames(self, session: Session, missed: Missed) -> bytes:
+        return self.notifier.gap_frames(session, missed)
 
     # -- what clients say ------------------------------------------------------------------
 

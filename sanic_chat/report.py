@@ -39,6 +39,13 @@ class BacklogReport(Struct, kw_only=True):
     holds: Count | UnsetType = UNSET
 
 
+class SendQueuesReport(Struct, kw_only=True):
+    """What waits for clients that do not keep up."""
+
+    clients: Count | UnsetType = UNSET
+    bytes: Count | UnsetType = UNSET
+
+
 class RedisReport(Struct, kw_only=True):
     """A pod's links to Redis."""
 
@@ -74,6 +81,7 @@ class PodReport(Struct, kw_only=True):
     messages_published: Count
     messages_dropped: dict[str, Count]
     backlog: BacklogReport | UnsetType = UNSET
+    send_queues: SendQueuesReport | UnsetType = UNSET
     heartbeat_timeouts: Count | UnsetType = UNSET
     redis: RedisReport | UnsetType = UNSET
     largest_rooms: dict[str, Count]

@@ -17,7 +17,7 @@ from .logs import RateLimitedWarning
 from .names import ROOM_CHANNEL_PREFIX
 from .pod import Pod
 from .readiness import why_unready
-from .report import BacklogReport, PodReport, RedisReport, RoomSample
+from .report import BacklogReport, PodReport, RedisReport, RoomSample, SendQueuesReport
 from .stats import StatsStore, Summary
 
 REPORTED_ROOMS = 100
@@ -59,6 +59,9 @@ def build_report(pod: Pod, *, worker: str) -> PodReport:
             bytes=pod.hub.held_bytes,
             held=len(pod.intake.held),
             holds=pod.intake.holds,
+        ),
+        send_queues=SendQueuesReport(
+            clients=len(pod.send_queues), bytes=pod.send_queues.held_bytes
         ),
         heartbeat_timeouts=pod.heartbeat.timeouts,
         redis=RedisReport(

@@ -14,8 +14,8 @@ class Member(Protocol):
     writable: bool
     write: Callable[[bytes], None]
 
-    def enqueue(self, frames: bytes, messages: int) -> bool:
-        """Put frames into the send queue; False if they do not fit."""
+    def enqueue(self, frames: bytes, messages: int, room: Room) -> bool:
+        """Put a room's frames into the send queue; False if the session is to be closed."""
 
     def overflow(self, messages: int) -> None:
         """Close a slow consumer."""

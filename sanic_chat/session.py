@@ -1,8 +1,8 @@
 """One connected client: the bytes in and out of its upgraded socket.
 
-May live here: the life of one WebSocket (open, closing, closed), its send queue, answers to
-control frames. Must not know JSON, rooms beyond holding them, Redis or Sanic; what a message
-means is its owner's business.
+May live here: the life of one WebSocket (open, closing, closed), when what goes to the transport,
+answers to control frames. Must not know JSON, rooms beyond holding them, Redis or Sanic; what a
+message means is its owner's business, and what a full send queue loses its own.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, cast
+from functools import partial
+from typing import cast
 
 from .errors import CloseConnection
+from .owner import SessionOwner
 from .room import Room
+from .send_queue import SendQueue
 from .websocket import (
     CLOSE,
     PING,
@@ -34,6 +36,9 @@ FRAMES_PER_TURN = 64
 CLOSING_BYTES = 32 * 1024 * 1024
 """What a client may still send after our close frame before its socket is dropped."""
 
+_SLOW = close_frame(CloseCode.TRY_AGAIN_LATER, "slow consumer: the send queue is full")
+_OVERLOAD = close_frame(CloseCode.TRY_AGAIN_LATER, "overload: too much waits to be read by clients")
+
 
 class State(Enum):
     OPEN = "open"
@@ -44,50 +49,19 @@ class State(Enum):
 _OPEN = State.OPEN  # looking a member up in its class costs as much as the rest of the question
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """The bounds every session of a pod keeps; see `Config` for their meaning."""
-
-    max_message_bytes: int
-    max_message_fragments: int
-    send_queue_messages: int
-    send_queue_bytes: int
-
-
-class SessionOwner(Protocol):
-    """What a session needs of the pod it belongs to. All calls are synchronous and do not raise."""
-
-    limits: SessionLimits
-
-    def message_received(self, session: Session, payload: bytes) -> None:
-        """A whole text message with valid UTF-8 arrived."""
-
-    def session_closing(self, session: Session) -> None:
-        """The session stops receiving messages, for whichever reason; called exactly once."""
-
-    def session_closed(self, session: Session) -> None:
-        """The socket is gone; called exactly once, after `session_closing`."""
-
-    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
-        """So many messages in the session's send queue will not be sent."""
-
-
 class Session(asyncio.Protocol):
     """A client after its upgrade, as the asyncio protocol of its socket.
 
     No task and no timer: it acts when the loop calls it. While the kernel takes what is sent,
     `writable` is true and `write` hands bytes straight to the transport; once it does not,
-    frames wait in the send queue, which is bounded in messages and bytes.
+    frames wait in a send queue. It has one only while the kernel is behind.
     """
 
     __slots__ = (
         "_held",
         "_ignored_bytes",
-        "_in_flight",
         "_parser",
         "_queue",
-        "_queued_bytes",
-        "_queued_messages",
         "_transport",
         "_unread",
         "echo",
@@ -135,11 +109,8 @@ class Session(asyncio.Protocol):
         self._parser = FrameParser(limits.max_message_bytes, limits.max_message_fragments)
         self._unread: list[tuple[int, bytes]] | None = None  # frames for the next turns
         self._held = False
-        self._queue: list[bytes] | None = None
-        self._queued_messages = 0
-        self._queued_bytes = 0
+        self._queue: SendQueue | None = None
         self._ignored_bytes = 0
-        self._in_flight = 0  # messages of the queue that the transport holds by now
 
     # -- the socket ------------------------------------------------------------------------
 
@@ -153,7 +124,10 @@ class Session(asyncio.Protocol):
         transport.set_write_buffer_limits(high=1, low=0)
         # Answers to requests before the handshake may still wait there, and the transport says
         # only once that it does not keep up.
-        self.writable = transport.get_write_buffer_size() == 0
+        if transport.get_write_buffer_size():
+            self.pause_writing()
+        else:
+            self.writable = True
 
     def data_received(self, data: bytes) -> None:
         if self.state is _OPEN:
@@ -177,19 +151,22 @@ class Session(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writable = False
+        if self.state is _OPEN:
+            assert self._transport is not None
+            self._send_queue().transport_holds(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self.writable = True
-        self._in_flight = 0
         queue = self._queue
         if queue is None:
             return
-        frames = queue[0] if len(queue) == 1 else b"".join(queue)
-        messages = self._queued_messages
-        self._forget_queue()
-        self.write(frames)
-        if not self.writable:
-            self._in_flight = messages
+        queue.transport_holds(0)
+        while not queue.is_empty:
+            self.write(queue.take())
+            if not self.writable:
+                return
+        self._queue = None
+        queue.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._unread is not None:  # it came before the end
@@ -285,48 +262,44 @@ class Session(asyncio.Protocol):
         """Send one message as a text frame; see `send`."""
         self.send(text_frame(message))
 
-    def enqueue(self, frames: bytes, messages: int) -> bool:
-        """Put frames into the send queue; False, and nothing changed, if they do not fit.
+    def enqueue(self, frames: bytes, messages: int, room: Room | None = None) -> bool:
+        """Put frames of a room, or of its own, into the send queue; False if they do not fit.
 
         For who sends to many at once: call `write` while `writable`, this otherwise, and
         `overflow` afterwards on those that gave False.
         """
         assert self._transport is not None
-        limits = self.owner.limits
-        queued_messages = self._queued_messages + messages
-        queued_bytes = self._queued_bytes + len(frames)
-        waiting_bytes = queued_bytes + self._transport.get_write_buffer_size()
-        if (
-            queued_messages + self._in_flight > limits.send_queue_messages
-            or waiting_bytes > limits.send_queue_bytes
-        ):
-            return False
-        if self._queue is None:
-            self._queue = []
-        self._queue.append(frames)
-        self._queued_messages = queued_messages
-        self._queued_bytes = queued_bytes
-        return True
+        unsent = self._transport.get_write_buffer_size()
+        dropped = self._send_queue().push(frames, messages, room, unsent=unsent)
+        if dropped:
+            self.owner.messages_dropped(self, dropped, "slow_consumer")
+        return dropped is not None
 
     def overflow(self, messages: int) -> None:
         """Close a slow consumer: its queue and the `messages` that did not fit are lost."""
-        if self.state is not _OPEN:
-            return
-        self.owner.messages_dropped(self, messages, "slow_consumer")
-        self._drop_queue("slow_consumer")
-        self.close(CloseCode.TRY_AGAIN_LATER, "slow consumer: the send queue is full")
+        if self.state is _OPEN:
+            self.owner.messages_dropped(self, messages, "slow_consumer")
+            self._close_at_once(_SLOW, "slow_consumer")
 
-    @property
-    def queued_messages(self) -> int:
-        """Messages that wait in the send queue."""
-        return self._queued_messages + self._in_flight
+    def shed(self) -> None:
+        """Drop what may be dropped, or else close, since all clients together are too slow."""
+        queue = self._queue
+        dropped = queue.drop() if queue is not None else 0
+        if dropped:
+            self.owner.messages_dropped(self, dropped, "overload")
+        elif self.state is _OPEN:
+            self._close_at_once(_OVERLOAD, "overload")
 
     @property
     def has_unsent_bytes(self) -> bool:
         """Whether something still waits for the kernel to take it."""
-        return self._transport is not None and (
-            self._queue is not None or self._transport.get_write_buffer_size() > 0
-        )
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    def _send_queue(self) -> SendQueue:
+        if self._queue is None:
+            tell = partial(self.owner.gap_frames, self) if self.system_events else None
+            self._queue = self.owner.send_queues.open(shed=self.shed, gap_frames=tell)
+        return self._queue
 
     # -- closing ---------------------------------------------------------------------------
 
@@ -339,7 +312,13 @@ class Session(asyncio.Protocol):
         if self.state is not _OPEN:
             return
         self._stop_receiving()
-        self._write_last(close_frame(code, reason))
+        frame = close_frame(code, reason)
+        queue, self._queue = self._queue, None
+        if queue is None:
+            self.write(frame)
+        else:
+            assert self._transport is not None
+            self._transport.writelines([*queue.take_all(), frame])
 
     def abort(self) -> None:
         """Drop the socket at once, with all that waits; `connection_lost` follows."""
@@ -361,16 +340,13 @@ class Session(asyncio.Protocol):
     def _close_received(self, payload: bytes) -> None:
         if self.state is _OPEN:
             code, _ = parse_close(payload)
-            self._stop_receiving()
-            self._drop_queue("closed_by_client")  # it reads no more messages
-            self._write_last(close_frame(code))
+            self._close_at_once(close_frame(code), "closed_by_client")
         self._close_transport()
 
     def _violated(self, violation: CloseConnection) -> None:
         if self.state is _OPEN:
-            self._stop_receiving()
-            self._drop_queue("protocol_violation")
-            self._write_last(close_frame(violation.code, violation.reason))
+            frame = close_frame(violation.code, violation.reason)
+            self._close_at_once(frame, "protocol_violation")
             # The rest of a broken stream is not worth waiting for, but closing while bytes
             # arrive resets the connection and may take the close frame with it.
             if self._transport is not None:
@@ -382,11 +358,11 @@ class Session(asyncio.Protocol):
         else:
             self._close_transport()
 
-    def _write_last(self, frame: bytes) -> None:
-        if self.writable or self._queue is None:
-            self.write(frame)
-        else:
-            self._queue.append(frame)
+    def _close_at_once(self, frame: bytes, reason: str) -> None:
+        """Send a close frame in place of what is queued; that is lost for `reason`."""
+        self._stop_receiving()
+        self._drop_queue(reason)
+        self.write(frame)
 
     def _stop_receiving(self) -> None:
         if self.state is _OPEN:
@@ -399,14 +375,11 @@ class Session(asyncio.Protocol):
             self._transport.close()
 
     def _drop_queue(self, reason: str) -> None:
-        if self._queued_messages:
-            self.owner.messages_dropped(self, self._queued_messages, reason)
-        self._forget_queue()
-
-    def _forget_queue(self) -> None:
-        self._queue = None
-        self._queued_messages = 0
-        self._queued_bytes = 0
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            if queue.messages:
+                self.owner.messages_dropped(self, queue.messages, reason)
+            queue.close()
 
 
 def _write_nowhere(data: bytes) -> None:

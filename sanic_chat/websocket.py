@@ -293,6 +293,16 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     return _LONG_HEADER(0x80 | opcode, 127, length) + payload
 
 
+def frame_size(frames: bytes, start: int) -> int:
+    """How many bytes the unmasked frame has that starts there, header included."""
+    length = frames[start + 1]
+    if length < 126:
+        return 2 + length
+    if length == 126:
+        return 4 + int.from_bytes(frames[start + 2 : start + 4], "big")
+    return 10 + int.from_bytes(frames[start + 2 : start + 10], "big")
+
+
 def accept_key(key: str) -> str | None:
     """The Sec-WebSocket-Accept for a Sec-WebSocket-Key; None if that is not 16 bytes in base64."""
     try:

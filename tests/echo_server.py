@@ -12,7 +12,9 @@ from sanic import HTTPResponse, Request
 
 from sanic_chat import create_app
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.session import Session, SessionLimits
+from sanic_chat.pod import Pod
+from sanic_chat.send_queue import Missed
+from sanic_chat.session import Session
 from sanic_chat.upgrade import answers_with_a_socket, check_handshake, take_over
 from sanic_chat.web.errors import refusal_response
 from sanic_chat.websocket import BINARY, TEXT, FrameParser, text_frame
@@ -60,8 +62,9 @@ class EchoSession(Session):
 class EchoOwner:
     """Sends every message back to where it came from."""
 
-    def __init__(self, limits: SessionLimits) -> None:
-        self.limits = limits
+    def __init__(self, pod: Pod) -> None:
+        self.limits = pod.limits
+        self.send_queues = pod.send_queues
 
     def message_received(self, session: Session, payload: bytes) -> None:
         frame = text_frame(payload)
@@ -78,6 +81,9 @@ class EchoOwner:
     def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
         pass
 
+    def gap_frames(self, session: Session, missed: Missed) -> bytes:
+        return b""
+
 
 @answers_with_a_socket
 async def echo(request: Request) -> HTTPResponse | None:
@@ -86,7 +92,7 @@ async def echo(request: Request) -> HTTPResponse | None:
         accept = check_handshake(request)
     except UpgradeRefused as refusal:
         return refusal_response(refusal)
-    session = EchoSession(EchoOwner(request.app.ctx.pod.limits))
+    session = EchoSession(EchoOwner(request.app.ctx.pod))
     take_over(request, session, accept, lambda: None)
     return None
 

@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 import uvloop
 
-from sanic_chat.session import Session, SessionLimits
+from sanic_chat.owner import SessionLimits
+from sanic_chat.send_queue import Missed, SendQueues
+from sanic_chat.session import Session
+from sanic_chat.websocket import text_frame
+
+
+def gap_frames(missed: Missed) -> bytes:
+    """A text like `gap lobby slow 3` for each room; `*` for global messages."""
+    return b"".join(
+        text_frame(b"gap %b %b %d" % ((room or "*").encode(), reason.encode(), messages))
+        for (room, reason), messages in missed.items()
+    )
 
 
 class RecordingOwner:
@@ -25,9 +36,18 @@ class RecordingOwner:
         max_message_fragments: int = 128,
         send_queue_messages: int = 256,
         send_queue_bytes: int = 2**20,
+        send_queue_total_bytes: int = 2**26,
+        drop_oldest: bool = False,
     ) -> None:
-        self.limits = SessionLimits(
-            max_message_bytes, max_message_fragments, send_queue_messages, send_queue_bytes
+        self.limits = SessionLimits(max_message_bytes, max_message_fragments)
+        self.soon: list[Callable[[], None]] = []
+        """What is to be called soon; a test calls it with `call_soon`."""
+        self.send_queues = SendQueues(
+            max_messages=send_queue_messages,
+            max_bytes=send_queue_bytes,
+            max_total_bytes=send_queue_total_bytes,
+            drop_oldest=drop_oldest,
+            call_soon=self.soon.append,
         )
         self.received: list[bytes] = []
         self.ends: list[tuple[str, Session]] = []
@@ -44,6 +64,9 @@ class RecordingOwner:
 
     def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
         self.dropped[reason] += messages
+
+    def gap_frames(self, session: Session, missed: Missed) -> bytes:
+        return gap_frames(missed)
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,9 +40,9 @@ class RecordingTransport(asyncio.Transport):
         if not self.stalled:
             self.writes.append(data)
             return
-        if not self._held and self._protocol is not None:
-            self._protocol.pause_writing()
         self._held.append(data)
+        if len(self._held) == 1 and self._protocol is not None:
+            self._protocol.pause_writing()
 
     def resume(self) -> None:
         """The socket takes everything again."""
@@ -68,9 +67,9 @@ class RecordingTransport(asyncio.Transport):
 class HubOwner(RecordingOwner):
     """A hub with its rooms and sessions, and with loop turns that the test makes."""
 
-    def __init__(self, *, slice_members: int = 256, **limits: int) -> None:
+    def __init__(self, *, slice_members: int = 256, **limits: Any) -> None:
         super().__init__(**limits)
-        self.turn: list[Callable[[], None]] = []
+        self.turn = self.soon
         self.hub = Hub(
             call_soon=self.turn.append,
             everyone=Room(b"global", None, b"null"),
@@ -82,9 +81,15 @@ class HubOwner(RecordingOwner):
         super().session_closing(session)
         self.gone += self.hub.remove(session)
 
-    def open(self, *rooms: Room, echo: bool = True, stalled: bool = False) -> Session:
+    def open(
+        self,
+        *rooms: Room,
+        echo: bool = True,
+        system_events: bool = False,
+        stalled: bool = False,
+    ) -> Session:
         """A session in some rooms; a stalled one has one message in its transport already."""
-        session = Session(self, sender=b'"anna"', echo=echo)
+        session = Session(self, sender=b'"anna"', echo=echo, system_events=system_events)
         transport = RecordingTransport()
         transport.set_protocol(session)
         session.connection_made(transport)
@@ -278,7 +283,7 @@ class TestOrder:
 class Announcer(HubOwner):
     """An owner that says `bye` in a room for every session that closes."""
 
-    def __init__(self, room: Room, **limits: int) -> None:
+    def __init__(self, room: Room, **limits: Any) -> None:
         super().__init__(**limits)
         self._room = room
 
@@ -601,3 +606,138 @@ class TestSlowConsumers:
         deliver(owner, b, b"1")
         owner.end_turn()
         assert received(fast) == [b"1"]
+
+
+class TestDropOldest:
+    """Slow consumers that lose their oldest messages."""
+
+    @pytest.fixture
+    def owner(self) -> HubOwner:
+        return HubOwner(send_queue_messages=4, drop_oldest=True)
+
+    def test_the_slow_one_stays(self, owner: HubOwner, a: Room):
+        """The slow one gets the newest messages and, where others are missing, how many."""
+        fast = owner.open(a)
+        slow = owner.open(a, stalled=True, system_events=True)
+        for number in range(9):
+            deliver(owner, a, b"%d" % number)
+            owner.end_turn()
+        assert slow.state is State.OPEN
+        assert owner.dropped == {"slow_consumer": 5}
+        transport_of(slow).resume()
+        deliver(owner, a, b"9")
+        owner.end_turn()
+        assert received(fast) == [b"%d" % number for number in range(10)]
+        assert received(slow) == [
+            b"in the transport", b"gap a slow 5", b"5", b"6", b"7", b"8", b"9",
+        ]  # fmt: skip
+
+    def test_a_turn_with_too_much(self, owner: HubOwner, a: Room, b: Room):
+        """Of a turn with more messages than the queue holds the last ones are kept."""
+        slow = owner.open(a, b, stalled=True, system_events=True)
+        deliver(owner, b, b"old")
+        deliver(owner, a, *[b"%d" % number for number in range(6)])
+        owner.end_turn()
+        transport_of(slow).resume()
+        assert received(slow)[1:] == [
+            b"gap b slow 1", b"gap a slow 2", b"2", b"3", b"4", b"5",
+        ]  # fmt: skip
+
+    def test_a_close_comes_after_what_is_left(self, owner: HubOwner, a: Room):
+        """An orderly close sends the gap, what is still queued, and then the close frame."""
+        slow = owner.open(a, stalled=True, system_events=True)
+        for number in range(6):
+            deliver(owner, a, b"%d" % number)
+            owner.end_turn()
+        slow.close(CloseCode.GOING_AWAY)
+        transport_of(slow).resume()
+        assert received(slow)[1:] == [b"gap a slow 2", b"2", b"3", b"4", b"5"]
+        frames = server_frames(b"".join(transport_of(slow).writes))
+        assert frames[-1] == (CLOSE, (1001).to_bytes(2, "big"))
+
+
+class TestOverload:
+    """All send queues together hold more than they may."""
+
+    TEXT = b"x" * 10_000
+
+    @pytest.fixture
+    def owner(self, drop_oldest: bool) -> HubOwner:
+        return HubOwner(send_queue_total_bytes=100_000, drop_oldest=drop_oldest)
+
+    def overload(self, owner: HubOwner, a: Room, b: Room) -> tuple[Session, Session]:
+        """Two slow consumers, the first of which is the slower one by far."""
+        fat = owner.open(a, stalled=True, system_events=True)
+        thin = owner.open(b, stalled=True, system_events=True)
+        for _ in range(8):
+            deliver(owner, a, self.TEXT)
+        deliver(owner, b, self.TEXT)
+        owner.rest()
+        assert (fat.state, thin.state) == (State.OPEN, State.OPEN)
+        deliver(owner, b, self.TEXT)
+        owner.rest()
+        return fat, thin
+
+    @pytest.mark.parametrize("drop_oldest", [False])
+    def test_the_fattest_is_closed(self, owner: HubOwner, a: Room, b: Room):
+        """The client with the most waiting for it is closed with 1013, and says why."""
+        fat, thin = self.overload(owner, a, b)
+        assert (fat.state, thin.state) == (State.CLOSING, State.OPEN)
+        assert owner.dropped == {"overload": 8}
+        transport_of(fat).resume()
+        assert received(fat) == [b"in the transport"]
+        opcode, payload = server_frames(b"".join(transport_of(fat).writes))[-1]
+        assert (opcode, int.from_bytes(payload[:2], "big")) == (CLOSE, 1013)
+        assert payload[2:].startswith(b"overload")
+        transport_of(thin).resume()
+        assert received(thin) == [b"in the transport", self.TEXT, self.TEXT]
+
+    @pytest.mark.parametrize("drop_oldest", [True])
+    def test_the_fattest_loses_its_queue(self, owner: HubOwner, a: Room, b: Room):
+        """The client with the most waiting for it loses that, is told so, and stays."""
+        fat, thin = self.overload(owner, a, b)
+        assert (fat.state, thin.state) == (State.OPEN, State.OPEN)
+        assert owner.dropped == {"overload": 8}
+        deliver(owner, a, b"later")
+        owner.rest()
+        for session in (fat, thin):
+            transport_of(session).resume()
+        assert received(fat) == [b"in the transport", b"gap a overload 8", b"later"]
+        assert received(thin) == [b"in the transport", self.TEXT, self.TEXT]
+        assert owner.send_queues.held_bytes == 0
+
+    @pytest.mark.parametrize("drop_oldest", [True])
+    def test_who_has_nothing_to_drop_is_closed(self, owner: HubOwner, a: Room):
+        """What the transport holds cannot be dropped: its client goes."""
+        session = owner.open(a)
+        transport_of(session).stalled = True
+        deliver(owner, a, b"x" * 200_000)
+        owner.rest()
+        assert session.state is State.CLOSING
+        assert len(owner.send_queues) == 0
+
+    @pytest.mark.parametrize("drop_oldest", [False, True])
+    def test_a_room_full_of_slow_ones(self, owner: HubOwner, a: Room):
+        """The same messages in many queues are no overload: they are in memory once."""
+        slow = [owner.open(a, stalled=True) for _ in range(50)]
+        deliver(owner, a, *[self.TEXT] * 5)
+        owner.rest()
+        for session in slow:
+            assert session.state is State.OPEN
+            transport_of(session).resume()
+            assert len(received(session)) == 6
+        assert owner.dropped == {}
+
+    @pytest.mark.parametrize("drop_oldest", [False, True])
+    def test_stalled_while_it_closes(self, owner: HubOwner, a: Room, b: Room):
+        """A client whose socket is full with the first of what its close sends gets the rest."""
+        session = owner.open(a, b)
+        deliver(owner, a, b"1")
+        deliver(owner, b, b"2")
+        transport_of(session).stalled = True
+        session.close(CloseCode.GOING_AWAY)
+        assert len(owner.send_queues) == 0
+        transport_of(session).resume()
+        assert received(session) == [b"1", b"2"]
+        frames = server_frames(b"".join(transport_of(session).writes))
+        assert frames[-1] == (CLOSE, (1001).to_bytes(2, "big"))

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from sanic_chat.room import Room
 from sanic_chat.session import Session, State
-from sanic_chat.websocket import CLOSE, PING, PONG, TEXT, CloseCode, ping_frame
+from sanic_chat.websocket import CLOSE, PING, PONG, TEXT, CloseCode, ping_frame, text_frame
 
 from .frames import client_frame, take_server_frame
 from .harness import DEADLINE, eventually
@@ -70,7 +71,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(owner: RecordingOwner) -> AsyncIterator[tuple[Session, Peer]]:
+async def connected(
+    owner: RecordingOwner, *, system_events: bool = False
+) -> AsyncIterator[tuple[Session, Peer]]:
     """A session of `owner` and its client, over TCP on loopback with small buffers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
@@ -79,7 +82,7 @@ async def connected(owner: RecordingOwner) -> AsyncIterator[tuple[Session, Peer]
         client.connect(listener.getsockname())
         client.setblocking(False)
         server, _ = listener.accept()
-    session = Session(owner, sender=b'"anna"')
+    session = Session(owner, sender=b'"anna"', system_events=system_events)
     peer = Peer(client)
     await asyncio.get_running_loop().create_connection(lambda: session, sock=server)
     try:
@@ -99,6 +102,11 @@ def stall(session: Session) -> int:
         count += 1
         assert count < 10_000
     return count
+
+
+def waiting(session: Session) -> int:
+    """Messages that wait for the client to read, as its bound counts them."""
+    return 0 if session._queue is None else session._queue.waiting_messages
 
 
 def texts(frames: list[tuple[int, bytes]]) -> list[bytes]:
@@ -155,12 +163,12 @@ class TestSendQueue:
             queued = [b"queued %d" % number for number in range(200)]
             for message in queued:
                 session.send_text(message)
-            assert session.queued_messages == 200
+            assert waiting(session) == 200
             assert session.has_unsent_bytes
             received = [await peer.frame() for _ in range(count + 200)]
             assert texts(received)[count:] == queued  # type: ignore[arg-type]
             await eventually(lambda: session.writable, "the kernel takes everything again")
-            assert session.queued_messages == 0
+            assert waiting(session) == 0
             assert not session.has_unsent_bytes
             session.send_text(b"later")
             assert await peer.frame() == (TEXT, b"later")
@@ -221,25 +229,29 @@ class TestSendQueue:
             session.connection_made(transport)  # as after an upgrade
             assert not session.writable
             session.send_text(b"queued")
-            assert session.queued_messages == 1
+            assert waiting(session) == 1
             session.send_text(b"x" * 300_000)
             assert session.state is State.CLOSING
             assert close_code([await peer.frame() for _ in range(2001)]) == 1013  # type: ignore[misc]
 
     @on_both_loops
     async def test_the_bound_counts_what_is_on_its_way(self):
-        """Messages flushed to a transport that is full again still count as waiting."""
-        owner = RecordingOwner(send_queue_messages=100)
+        """A message that the transport has taken from the queue in part still counts as waiting."""
+        owner = RecordingOwner(send_queue_messages=2)
         async with connected(owner) as (session, peer):
             count = stall(session)
-            for _ in range(100):
-                session.send_text(b"x" * 5000)
-            for _ in range(count + 1):  # the first of the queue shows that it is flushed
+            for _ in range(2):
+                session.send_text(b"x" * 300_000)
+            for _ in range(count):
                 await peer.frame()
+            queue = session._queue
+            assert queue is not None
+            await eventually(lambda: queue.messages == 1, "the first is on its way")
             assert not session.writable
-            assert session.queued_messages == 100
+            assert waiting(session) == 2
             session.send_text(b"too much")
             assert session.state is State.CLOSING
+            assert owner.dropped == {"slow_consumer": 2}
 
     @on_both_loops
     async def test_a_batch_fits_or_not_as_a_whole(self):
@@ -248,9 +260,36 @@ class TestSendQueue:
             stall(session)
             assert session.enqueue(b"\x81\x01a" * 8, 8)
             assert not session.enqueue(b"\x81\x01a" * 3, 3)
-            assert session.queued_messages == 8
+            assert waiting(session) == 8
             assert session.enqueue(b"\x81\x01a" * 2, 2)
             assert session.state is State.OPEN
+
+    @on_both_loops
+    async def test_the_oldest_are_dropped(self):
+        """Of a room's messages the newest are kept, behind what the kernel has begun to take."""
+        owner = RecordingOwner(send_queue_messages=10, drop_oldest=True)
+        room = Room(b"room:a", "a", b'"a"')
+        async with connected(owner, system_events=True) as (session, peer):
+            count = stall(session)
+            for number in range(100):
+                assert session.enqueue(text_frame(b"%d" % number), 1, room)
+            session.send_text(b"answer")
+            assert owner.dropped == {"slow_consumer": 91}
+            frames = [await peer.frame() for _ in range(count + 11)]
+            newest = [b"%d" % number for number in range(91, 100)]
+            assert texts(frames)[count:] == [b"gap a slow 91", *newest, b"answer"]
+            await eventually(lambda: session.writable, "the kernel takes everything again")
+            assert len(owner.send_queues) == owner.send_queues.held_bytes == 0
+
+    @on_both_loops
+    async def test_who_sends_pings_and_reads_nothing_is_closed_all_the_same(self):
+        """Pongs are not dropped: a queue full of them ends with 1013."""
+        owner = RecordingOwner(send_queue_messages=50, drop_oldest=True)
+        async with connected(owner) as (session, peer):
+            stall(session)
+            await peer.send(client_frame(A_PING, b"p") * 51)
+            await eventually(lambda: session.state is State.CLOSING, "it is closed")
+            assert close_code(await peer.until_close()) == CloseCode.TRY_AGAIN_LATER
 
     @on_both_loops
     async def test_pings_do_not_overflow_a_full_queue(self):
@@ -408,7 +447,7 @@ class TestClosing:
             session.send_text(b"queued")
             session.abort()
             await eventually(lambda: session.state is State.CLOSED, "the session is closed")
-            assert session.queued_messages == 0
+            assert waiting(session) == 0
             opcodes = set()
             with suppress(ConnectionResetError, EOFError):
                 while (frame := await peer.frame()) is not None:
