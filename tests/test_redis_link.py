@@ -16,12 +16,14 @@ from websockets.asyncio.client import ClientConnection
 
 from .clients import (
     HangUp,
+    RawClient,
     RedisProxy,
     behave,
     receive_data,
     receive_until,
     running_server,
 )
+from .frames import client_frame
 from .harness import (
     DEADLINE,
     RedisProcess,
@@ -121,6 +123,33 @@ async def test_publish_queue(strict_server, own_redis, room):
         await publish(own_redis.port, room, "from outside")
         late = await receive_until(client, "from outside")
         assert {message["data"]["event"] for message in late} == {"gap"}
+
+
+async def test_many_at_once(strict_server, own_redis, room):
+    """Who sends a lot while Redis is away, and does not read, is no slow consumer by what it is
+    told: some of it is counted only."""
+    many = 20_000
+    message = client_frame(0x81, b'{"data": "x"}')
+    async with RawClient(strict_server, receive_buffer=4096) as client:
+        assert (await client.request(f"/api/chat-api/ws/{room}?echo=0"))[0] == 101
+        own_redis.kill()
+        try:
+            await eventually(lambda: not strict_server.pod()["redis"]["subscribed"], "it is away")
+            before = strict_server.pod()["messages_in"]
+            client.send(message * many)
+
+            def all_are_in() -> bool:
+                return strict_server.pod()["messages_in"] == before + many
+
+            await eventually(all_are_in, "all are read")
+            client.send(client_frame(0x81, b'{"data": {"action": "ping"}, "type": "system"}'))
+            told = 0
+            while b'"pong"' not in (frame := await client.frame())[1]:
+                assert frame[0] == 1
+                told += b'"unavailable"' in frame[1]
+            assert 0 < told < many
+        finally:
+            own_redis.start()
 
 
 # -- a Redis that is none --------------------------------------------------------------------

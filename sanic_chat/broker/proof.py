@@ -104,6 +104,10 @@ class DeliveryProof:
         """The moment up to which there is no reason for doubt: now, or that of the last proof."""
         if self.is_current:
             return time.monotonic()
+        return self._last_proof
+
+    @property
+    def _last_proof(self) -> float:
         return self._started_at if self._proven_at is None else self._proven_at
 
     def received(self, payload: bytes) -> None:
@@ -136,7 +140,7 @@ class DeliveryProof:
         canary.intervals += 1
         if canary.intervals == PATIENCE:
             self.failed += 1
-            self._on_overdue(self.good_until)
+            self._on_overdue(self._last_proof)
         if canary.intervals >= PATIENCE:
             self._look_for(canary)
         self._try_again_in(self._interval)
@@ -160,7 +164,7 @@ class DeliveryProof:
         if not isinstance(canary.answer, hiredis.ReplyError):
             return False
         self._refusal.log("Redis refused the proof of delivery: %s", canary.answer)
-        self._on_overdue(self.good_until)
+        self._on_overdue(self._last_proof)
         return True
 
     # -- who has lost it -------------------------------------------------------------------
@@ -175,13 +179,13 @@ class DeliveryProof:
     def _publisher_answered(self, canary: _Canary) -> None:
         if canary is self._canary and canary.answer is None:
             self._publisher.link.rebuild(
-                "it answers a PING, and does not answer a PUBLISH", self.good_until
+                "it answers a PING, and does not answer a PUBLISH", self._last_proof
             )
 
     def _subscriber_answered(self, canary: _Canary) -> None:
         if canary is self._canary and not canary.is_back:
             self._subscriber.link.rebuild(
-                "it answers a PING, and does not deliver", self.good_until
+                "it answers a PING, and does not deliver", self._last_proof
             )
 
 
