@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 import redis.asyncio
 
-from .clients import running_server
 from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, is_alive
 from .proxy import Direction, TcpProxy
 
@@ -40,6 +39,7 @@ class Settings:
     redis_timeout: float = 5.0
     proof_interval: float = 1.0
     queue_seconds: float = 10.0
+    unsubscribe_delay: float = 5.0
     down: float = 2.0
     """How long what is down stays down."""
     pause: float = 4.0
@@ -52,6 +52,7 @@ class Settings:
             "CHAT_REDIS_TIMEOUT": str(self.redis_timeout),
             "CHAT_PROOF_INTERVAL": str(self.proof_interval),
             "CHAT_PUBLISH_QUEUE_SECONDS": str(self.queue_seconds),
+            "CHAT_UNSUBSCRIBE_DELAY": str(self.unsubscribe_delay),
         }
 
 
@@ -76,15 +77,15 @@ class Stage:
         async with redis.asyncio.Redis(port=self.redis.port, password=PASSWORD) as client:
             yield client
 
-    async def unready(self, code: str) -> None:
-        """Wait until both pods say that they are not ready, and why."""
+    async def unready(self, code: str | None) -> None:
+        """Wait until both pods say that they are not ready, and why; None: that they are."""
 
         async def both() -> bool:
             async with httpx.AsyncClient(timeout=DEADLINE, verify=False) as http:
                 answers = [await http.get(f"{server.http}/ready") for server in self.servers]
             return [answer.json().get("code") for answer in answers] == [code, code]
 
-        await eventually(both, f"both pods are unready: {code}")
+        await eventually(both, f"both pods say of their readiness: {code}")
 
 
 @contextmanager
@@ -98,8 +99,16 @@ def stage(settings: Settings, *, absent: bool = False) -> Iterator[Stage]:
                 **settings.environment,
                 "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{proxy.port}",
             }
-            with running_server(**environment) as one, running_server(**environment) as two:
-                yield Stage(settings, redis_process, proxy, [one, two])
+            servers = [ServerProcess("--workers", "1", environment=environment) for _ in range(2)]
+            try:
+                for server in servers:
+                    server.wait_ready()
+                yield Stage(settings, redis_process, proxy, servers)
+                for server in servers:
+                    server.stop()
+            finally:
+                for server in servers:
+                    server.close()
 
 
 Inflict = Callable[[Stage], AbstractAsyncContextManager[None]]
@@ -164,6 +173,7 @@ async def restarted_empty(stage: Stage) -> AsyncIterator[None]:
 
 @fault("absent at start-up", is_absent=True)
 async def absent(stage: Stage) -> AsyncIterator[None]:
+    await stage.unready("no_redis")
     yield
     stage.redis.start()
 

@@ -9,7 +9,14 @@ import pytest
 from .fault_run import check, run
 from .faults import FAULTS, Fault, Settings, Stage, stage
 
-SETTINGS = Settings(redis_timeout=1.5, proof_interval=0.2, queue_seconds=1.0, down=0.5, pause=1.0)
+SETTINGS = Settings(
+    redis_timeout=1.2,
+    proof_interval=0.2,
+    queue_seconds=1.0,
+    unsubscribe_delay=0.1,
+    down=0.5,
+    pause=0.9,
+)
 MARGIN = 3.0
 """Seconds that a slow machine may take longer."""
 
