@@ -119,7 +119,6 @@ class Outcome:
     """What the pods counted as not published, by reason."""
     log_lines: int = 0
     seconds: float = 0.0
-    more_descriptors: int = 0
     more_memory: int = 0
 
     @property
@@ -308,7 +307,6 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
             "no sockets are left",
         )
         after = _Resources.of(stage)
-        outcome.more_descriptors = after.descriptors - before.descriptors
         outcome.more_memory = after.memory - before.memory
         outcome.log_lines = after.log_lines - before.log_lines
         outcome.seconds = time.monotonic() - struck_at

@@ -250,23 +250,28 @@ class Publisher:
 
     def replies_received(self, replies: list[Reply]) -> None:
         unconfirmed = self._unconfirmed
+        confirmed = 0
         for reply in replies:
-            if type(reply) is int or isinstance(reply, hiredis.ReplyError):
-                if not unconfirmed:
-                    self.link.rebuild(f"it answered what nobody had asked: {reply!r:.100}")
-                    return
+            if type(reply) is int and unconfirmed:
                 receipt = unconfirmed.popleft()
                 if type(receipt) is _Probe:
                     receipt.on_answered(reply)
-                elif type(reply) is int:
-                    self.published += 1
                 else:
-                    self.refused += 1
-                    self._refusal.log("Redis refused a PUBLISH: %s", reply)
-                    self._drop(receipt)
+                    confirmed += 1
+            elif isinstance(reply, hiredis.ReplyError) and unconfirmed:
+                self._refused(reply, unconfirmed.popleft())
             elif reply == b"PONG":  # every connection begins with one
                 self.link.prove()
             else:
                 self.link.rebuild(f"it answered the publisher: {reply!r:.100}")
+        self.published += confirmed
         if not unconfirmed and not self._outbox and not self._queue:
             self._idle.set()
+
+    def _refused(self, error: hiredis.ReplyError, receipt: Receipt | _Probe | None) -> None:
+        if isinstance(receipt, _Probe):
+            receipt.on_answered(error)
+            return
+        self.refused += 1
+        self._refusal.log("Redis refused a PUBLISH: %s", error)
+        self._drop(receipt)
