@@ -183,8 +183,8 @@ class Config:
         "CHAT_REDIS_TIMEOUT",
         5.0,
         _seconds(0.1, 60),
-        "Seconds Redis may stay silent after a ping, or take to accept a connection, before the "
-        "connection is given up and built anew.",
+        "Seconds Redis may stay silent after a ping before the connection is built anew; a quarter "
+        "of it, and at least 1, an attempt to connect may take.",
     )
     proof_interval: float = _setting(
         "CHAT_PROOF_INTERVAL",

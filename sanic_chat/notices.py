@@ -36,7 +36,7 @@ def degraded() -> Notice:
 
 
 def recovered(outage_seconds: float) -> Notice:
-    """Redis is there again, and every room subscribed."""
+    """What is published arrives again, in every room; for how long that was not certain."""
     return {"event": "recovered", "outage_ms": round(outage_seconds * 1000)}
 
 

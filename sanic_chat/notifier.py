@@ -11,11 +11,9 @@ from .websocket import text_frame
 
 
 class Notifier:
-    """Sends system messages, and remembers who opted in to notices and whether Redis is away."""
+    """Sends system messages, and remembers who opted in to notices."""
 
     def __init__(self, timestamp: TimestampText) -> None:
-        self.degraded = True
-        """Whether other pods cannot be reached for certain."""
         self._timestamp = timestamp
         self._listeners: set[Session] = set()
 
@@ -50,14 +48,13 @@ class Notifier:
 
     def redis_is_away(self) -> None:
         """Tell everybody who opted in that only this pod's clients are reached for certain."""
-        self.degraded = True
         for session in tuple(self._listeners):
             self.tell(session, notices.degraded())
 
-    def redis_is_back(self, outage_seconds: float) -> None:
-        """Tell them that the others are reached again, and where messages may be missing."""
-        self.degraded = False
+    def redis_is_back(self, outage_seconds: float, lossy: bool) -> None:
+        """Tell them that the others are reached again and, if so, where messages may be missing."""
         for session in tuple(self._listeners):
             self.tell(session, notices.recovered(outage_seconds))
-            for room in dict.fromkeys((None, *(room.name for room in session.rooms))):
-                self.tell(session, notices.gap(room))
+            if lossy:
+                for room in dict.fromkeys((None, *(room.name for room in session.rooms))):
+                    self.tell(session, notices.gap(room))

@@ -46,6 +46,7 @@ from .names import (
     presence_channel,
 )
 from .notifier import Notifier
+from .outage import Outage
 from .owner import SessionLimits
 from .room import Room
 from .rooms import Rooms
@@ -115,6 +116,9 @@ class Pod:
         )
         self.intake = Intake(loop, is_relieved=self._is_relieved)
         self.heartbeat = Heartbeat(loop, timeout=config.heartbeat_timeout)
+        self.outage = Outage(
+            loop, on_begin=self.notifier.redis_is_away, on_end=self.notifier.redis_is_back
+        )
         self.endpoint = Endpoint(redis_url)
         self.subscriber = Subscriber(
             self.endpoint,
@@ -123,8 +127,7 @@ class Pod:
             unsubscribe_delay=config.unsubscribe_delay,
             is_needed=self.hub.rooms.__contains__,
             on_message=self._envelope_received,
-            on_up=self.notifier.redis_is_back,
-            on_down=self.notifier.redis_is_away,
+            on_down=partial(self._link_lost, lossy=True),
         )
         self.rooms = Rooms(
             self.hub,
@@ -140,24 +143,27 @@ class Pod:
             queue_bytes=config.publish_queue_bytes,
             queue_seconds=config.publish_queue_seconds,
             on_dropped=self._not_published,
+            on_down=partial(self._link_lost, lossy=False),
         )
         self.proof = DeliveryProof(
             self.publisher,
             self.subscriber,
             channel=pod_channel(self.id),
             interval=config.proof_interval,
+            on_proven=self.outage.proven,
+            on_overdue=partial(self.outage.begin, lossy=False),
         )
 
     async def start(self) -> None:
-        """Connect to Redis, and return when it is there or 3 s have passed."""
-        everybody = self.subscriber.subscribe(GLOBAL_CHANNEL)
-        assert everybody is not None
+        """Connect to Redis, and return when that is proven or 3 s have passed."""
+        self.subscriber.subscribe(GLOBAL_CHANNEL)
         self.subscriber.start()
         self.publisher.start()
         self.proof.start()
         self.heartbeat.start()
-        done, _ = await asyncio.wait([everybody], timeout=START_SECONDS)
-        if not done:
+        try:
+            await asyncio.wait_for(self.proof.first.wait(), START_SECONDS)
+        except TimeoutError:
             logger.warning(
                 "Redis %s is not there: pod %s serves its own clients, and joins the others as "
                 "soon as it is",
@@ -191,7 +197,7 @@ class Pod:
         if session.system_events:
             self.notifier.add(session)
             self.notifier.tell(session, self._welcome(session))
-            if self.notifier.degraded:
+            if self.outage.is_on:
                 self.notifier.tell(session, notices.degraded())
             elif not confirmed and room is not None:
                 self._tell_when_confirmed(session, room)
@@ -213,7 +219,8 @@ class Pod:
 
         def tell(future: asyncio.Future[None]) -> None:
             if not future.cancelled():
-                self.notifier.tell(session, notices.recovered(time.monotonic() - since))
+                if not self.outage.is_on:  # else it has its own end
+                    self.notifier.tell(session, notices.recovered(time.monotonic() - since))
                 self.notifier.tell(session, notices.gap(room))
 
         confirmation.add_done_callback(tell)
@@ -286,12 +293,16 @@ class Pod:
         return room
 
     def _not_published(self, session: Session, id: bytes) -> None:
-        if session.state is State.OPEN:
+        # Many may be dropped at once, and who is told so must not become a slow consumer by it.
+        if (
+            session.state is State.OPEN
+            and session.queued_messages <= self.limits.send_queue_messages // 2
+        ):
             self.notifier.tell(
                 session,
                 notices.error(
                     "unavailable",
-                    "The message reached this pod's clients only: Redis is away",
+                    "Redis is away: the message may have reached this pod's clients only",
                     id.decode(),
                 ),
             )
@@ -359,6 +370,10 @@ class Pod:
         self.publisher.publish(channel, self._envelope_head + body[1:])
 
     # -- what Redis says -------------------------------------------------------------------
+
+    def _link_lost(self, good_until: float, *, lossy: bool) -> None:
+        self.proof.link_lost()
+        self.outage.begin(min(good_until, self.proof.good_until), lossy=lossy)
 
     def _envelope_received(self, channel: bytes, payload: bytes) -> None:
         if payload.startswith(self._envelope_head):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .broker import LinkState
 from .pod import Pod
 
 
@@ -18,6 +19,10 @@ def why_unready(pod: Pod) -> Unready | None:
     """The first reason why a pod is not ready; None if it is."""
     if pod.draining:
         return Unready("draining", "The pod is going away")
+    links = (pod.subscriber.link, pod.publisher.link)
+    refused = next((link for link in links if link.state is LinkState.REFUSED), None)
+    if refused is not None:
+        return Unready("redis_refuses", f"Redis does not let the pod in: {refused.last_error}")
     if not (pod.subscriber.is_up and pod.publisher.link.is_up):
         return Unready(
             "no_redis", "The pod is not connected to Redis: it reaches its own clients only"

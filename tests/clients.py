@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import hiredis
 from websockets.asyncio.client import ClientConnection
 
 from .harness import DEADLINE, ServerProcess, receive
+from .proxy import ProxyThread
 from .tls import Certificate
 
 
@@ -207,35 +207,16 @@ class Subscription:
         self.is_deaf = False
 
 
-class RedisProxy:
-    """Stands before a Redis, in a thread of its own, and misbehaves when told to."""
+class RedisProxy(ProxyThread):
+    """Knows what is said to Redis, and misbehaves when told to."""
 
     def __init__(self, redis_port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
         self.misbehaviour: Misbehaviour = behave
         self.garble: Callable[[bytes], bytes] | None = None
         """What becomes of each part of what Redis says."""
-        self.connections = 0
-        """How many connections were accepted so far."""
-        self.port = 0
         self._redis_port = redis_port
-        self._tls = tls
         self._open: dict[asyncio.StreamWriter, Subscription] = {}
-        self._listening = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> RedisProxy:
-        self._thread.start()
-        assert self._listening.wait(DEADLINE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive()
-
-    def cut(self) -> None:
-        """End every connection there is."""
-        self._loop.call_soon_threadsafe(self._cut)
 
     def deafen(self) -> None:
         """Have Redis forget all subscriptions there are, in silence; PING goes on to work."""
@@ -247,23 +228,6 @@ class RedisProxy:
                 subscription.is_deaf = True
                 commands = (("SUBSCRIBE", "nothing"), ("UNSUBSCRIBE", *subscription.channels))
                 subscription.redis.write(b"".join(map(hiredis.pack_command, commands)))
-
-    def _cut(self) -> None:
-        for writer in tuple(self._open):
-            writer.transport.abort()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls)
-        self.port = server.sockets[0].getsockname()[1]
-        self._listening.set()
-        await self._stop.wait()
-        server.close()
-        self._cut()
-        async with asyncio.timeout(DEADLINE):
-            while self._open:
-                await asyncio.sleep(0.01)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

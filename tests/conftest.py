@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from .harness import RedisProcess, ServerProcess
 from .tls import Certificate
 
+pytest.register_assert_rewrite("tests.fault_run", "tests.faults")
+
 StartServer = Callable[..., ServerProcess]
 
 # HYPOTHESIS_PROFILE=thorough looks for what the default, the same examples every time, misses.

@@ -29,7 +29,8 @@ class Pair:
     def __init__(self, port: int, *, timeout: float = 30, interval: float = INTERVAL) -> None:
         endpoint = Endpoint(f"redis://127.0.0.1:{port}")
         self.received: list[bytes] = []
-        self.outages: list[float] = []
+        self.overdue: list[float] = []
+        """When what was overdue was last proven."""
         self.round_trips: list[float] = []
         self.subscriber = Subscriber(
             endpoint,
@@ -38,8 +39,7 @@ class Pair:
             unsubscribe_delay=60,
             is_needed=lambda channel: True,
             on_message=self._on_message,
-            on_up=self.outages.append,
-            on_down=lambda: None,
+            on_down=self._link_lost,
         )
         self.publisher = Publisher(
             endpoint,
@@ -49,10 +49,19 @@ class Pair:
             queue_bytes=2**20,
             queue_seconds=30,
             on_dropped=lambda: None,
+            on_down=self._link_lost,
         )
         self.proof = DeliveryProof(
-            self.publisher, self.subscriber, channel=CHANNEL, interval=interval
+            self.publisher,
+            self.subscriber,
+            channel=CHANNEL,
+            interval=interval,
+            on_proven=lambda: None,
+            on_overdue=self.overdue.append,
         )
+
+    def _link_lost(self, good_until: float) -> None:
+        self.proof.link_lost()
 
     def _on_message(self, channel: bytes, payload: bytes) -> None:
         if channel == CHANNEL:

@@ -21,7 +21,6 @@ from .harness import (
     RedisProcess,
     ServerProcess,
     eventually,
-    free_port,
     receive_event,
     wait_until,
 )
@@ -214,19 +213,6 @@ async def test_a_forbidden_proof(start_server, own_redis):
             assert 1 <= lines <= 1 + time.monotonic() - began
             proxy.misbehaviour = lambda command: None
         server.stop()
-
-
-async def test_absent_at_the_start(start_server):
-    """A pod without Redis lives, is not ready, and becomes so when Redis comes."""
-    process = RedisProcess(port=free_port())
-    server = start_server(REDIS_URL=process.url, **SETTINGS)
-    try:
-        assert why_unready(server) == "no_redis"
-        process.start()
-        await becomes(server, None, HEALED_WITHIN)
-        server.stop()
-    finally:
-        process.close()
 
 
 # -- the drain -------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import pytest
 import redis.asyncio
 from websockets.asyncio.client import ClientConnection
 
+from sanic_chat.broker import Endpoint
+
 from .clients import RedisProxy, receive_data
 from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
 from .tls import self_signed_certificate
@@ -69,6 +71,23 @@ async def test_wrong_password(start_server, room):
         server.stop()
     finally:
         process.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "logged"),
+    [
+        ("WRONGPASS invalid username-password pair", "WRONGPASS invalid username-password pair"),
+        (
+            "ERR unknown command 'AUTH', with args beginning with: 'p@ss' ",
+            "ERR unknown command 'AUTH'",
+        ),
+        ("ERR unknown command 'AUTH', with args beginning with: 'p@", "ERR unknown command 'AUTH'"),
+        ("ERR AUTH p@ss: no such user", "ERR AUTH ***: no such user"),
+    ],
+)
+def test_what_a_refusal_repeats(refusal, logged):
+    """Some servers repeat in their refusal what they were told; the log must not."""
+    assert Endpoint("redis://:p%40ss@localhost").without_secrets(refusal) == logged
 
 
 async def test_password_and_database(start_server, room):

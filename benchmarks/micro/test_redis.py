@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sanic_chat.broker import Endpoint, Publisher, Subscriber
-from sanic_chat.broker.link import pack
+from sanic_chat.broker.connection import pack
 from tests.harness import RedisProcess
 
 BATCH = 1000
@@ -37,6 +37,7 @@ def test_publish(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
             queue_bytes=2**24,
             queue_seconds=10,
             on_dropped=lambda: None,
+            on_down=lambda good_until: None,
         )
         publisher.start()
         await _until(lambda: publisher.link.is_up)
@@ -72,8 +73,7 @@ def test_receive(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
             unsubscribe_delay=5,
             is_needed=lambda channel: True,
             on_message=count,
-            on_up=lambda outage: None,
-            on_down=lambda: None,
+            on_down=lambda good_until: None,
         )
         confirmed = subscriber.subscribe(CHANNEL)
         subscriber.start()

@@ -50,6 +50,11 @@ class Endpoint:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'redis' if self._ssl is None else 'rediss'}://{host}:{self._port}"
 
+    def without_secrets(self, refusal: str) -> str:
+        """What Redis answered to `introduction`, fit for logs: some repeat what they were told."""
+        refusal = refusal.partition(", with args beginning with")[0]
+        return refusal if not self._password else refusal.replace(self._password, "***")
+
     async def open(self, loop: asyncio.AbstractEventLoop, protocol_factory: Callable[[], P]) -> P:
         """Open a connection. Raises OSError or ssl.SSLError; cancellation closes the socket."""
         if self._path is not None:

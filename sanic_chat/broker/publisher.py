@@ -3,7 +3,8 @@
 Everything published in one loop turn leaves in one write. While Redis is away, or does not take
 what it is given, envelopes wait in a queue that is bounded in number, bytes and age, and leave in
 their order; what does not fit or waits too long is counted and its sender told. Nothing is sent
-twice: whether an unanswered PUBLISH arrived cannot be known, and delivery is at most once.
+twice: whether an unanswered PUBLISH arrived cannot be known, and delivery is at most once. So what
+was sent and not confirmed when a connection is lost counts as dropped too, and its sender is told.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from typing import Any, NamedTuple
 import hiredis
 
 from ..logs import RateLimitedWarning
+from .connection import Reply, pack
 from .endpoint import Endpoint
-from .link import Link, Reply, pack
+from .link import Link
 
 AGE_CHECK_SECONDS = 0.5
 
+PATIENCE_SECONDS = 1.0
+"""How long a Redis that takes nothing may slow down who publishes, before the queue has to do."""
+
+CHUNK_BYTES = 256 * 1024
+"""About how much of the queue is given to the socket at once."""
 
 Receipt = tuple[Any, ...]
 """Arguments for `on_dropped`: what its caller needs to tell which envelope it was."""
@@ -35,11 +42,16 @@ class _Waiting(NamedTuple):
     receipt: Receipt | None
 
 
+class _Probe(NamedTuple):
+    on_answered: OnAnswer
+
+
 class Publisher:
     """Publishes envelopes in the order of the calls, for as long as it is not closed.
 
-    `on_dropped(*receipt)` is called for every envelope that had a receipt and that certainly does
-    not reach Redis, at once or later.
+    `on_dropped(*receipt)` is called, at once or later, for every envelope that had a receipt and
+    that Redis has not confirmed: unless a connection was lost meanwhile, it has not reached it.
+    `on_down(good_until)` is called when a connection is lost (see `LinkOwner.link_down`).
     """
 
     def __init__(
@@ -52,6 +64,7 @@ class Publisher:
         queue_bytes: int,
         queue_seconds: float,
         on_dropped: Callable[..., None],
+        on_down: Callable[[float], None],
     ) -> None:
         self.link = Link(endpoint, name=name, owner=self, timeout=timeout)
         self.published = 0
@@ -65,20 +78,20 @@ class Publisher:
         self.refused = 0
         """Envelopes that Redis answered with an error."""
         self.congested = False
-        """Whether Redis is there and does not take what it is given."""
+        """Whether Redis is there and has not taken what it was given for less than a second."""
         self._loop = asyncio.get_running_loop()
         self._on_dropped = on_dropped
+        self._on_down = on_down
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self._queue_seconds = queue_seconds
         self._outbox: list[tuple[bytes, Receipt | None]] = []
-        self._unconfirmed = 0
-        self._on_probe_answered: OnAnswer | None = None
-        self._answers_before_probe = 0
+        self._unconfirmed: deque[Receipt | _Probe | None] = deque()  # as Redis will answer
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._refusal = RateLimitedWarning()
@@ -129,18 +142,16 @@ class Publisher:
     def probe(self, channel: bytes, payload: bytes, on_answered: OnAnswer) -> None:
         """Publish what is no message, at once: it is counted nowhere, and does not wait.
 
-        Only while the link is `writable`, and not before the last probe was answered or its
-        connection lost. `on_answered` is given how many connections received it, or a
-        hiredis.ReplyError; it is not called if the connection is lost first.
+        Only while the link is `writable`. `on_answered` is given how many connections received
+        it, or a hiredis.ReplyError; it is not called if the connection is lost first.
         """
-        self._on_probe_answered = on_answered
-        self._answers_before_probe = self._unconfirmed
+        self._unconfirmed.append(_Probe(on_answered))
         self.link.send(pack(("PUBLISH", channel, payload)))
 
     def _write(self) -> None:
         outgoing, self._outbox = self._outbox, []
         if self.link.writable:
-            self._unconfirmed += len(outgoing)
+            self._unconfirmed.extend([receipt for _, receipt in outgoing])
             self.link.send(b"".join([command for command, _ in outgoing]))
         else:
             # The link went down, or was filled up, in this very turn: none of these has left.
@@ -155,8 +166,7 @@ class Publisher:
             or self._queued_bytes + len(command) > self._queue_bytes
         ):
             self.dropped_full += 1
-            if receipt is not None:
-                self._on_dropped(*receipt)
+            self._drop(receipt)
             return
         self._idle.clear()
         expires = self._loop.time() + self._queue_seconds
@@ -178,17 +188,25 @@ class Publisher:
 
     def _send_queue(self) -> None:
         while self._queue and self.link.writable:
-            waiting = self._queue.popleft()
-            self._queued_bytes -= len(waiting.command)
-            self._unconfirmed += 1
-            self.link.send(waiting.command)
+            chunk: list[bytes] = []
+            size = 0
+            while self._queue and size < CHUNK_BYTES:
+                waiting = self._queue.popleft()
+                chunk.append(waiting.command)
+                size += len(waiting.command)
+                self._unconfirmed.append(waiting.receipt)
+            self._queued_bytes -= size
+            self.link.send(b"".join(chunk))
 
     def _drop_oldest(self) -> None:
         waiting = self._queue.popleft()
         self._queued_bytes -= len(waiting.command)
         self.dropped_expired += 1
-        if waiting.receipt is not None:
-            self._on_dropped(*waiting.receipt)
+        self._drop(waiting.receipt)
+
+    def _drop(self, receipt: Receipt | None) -> None:
+        if receipt is not None:
+            self._on_dropped(*receipt)
 
     # -- what the link tells ---------------------------------------------------------------
 
@@ -204,51 +222,56 @@ class Publisher:
 
     def link_unwritable(self) -> None:
         self.congested = True
+        self._patience = self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
 
     def link_writable(self) -> None:
-        self.congested = False
+        self._lose_patience()
         if self._settling is None:
             self._send_queue()
 
-    def link_down(self) -> None:
+    def _lose_patience(self) -> None:
         self.congested = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def link_down(self, good_until: float) -> None:
+        self._lose_patience()
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        self.dropped_unconfirmed += self._unconfirmed
-        self._unconfirmed = 0
-        self._on_probe_answered = None
+        unconfirmed, self._unconfirmed = self._unconfirmed, deque()
+        for receipt in unconfirmed:
+            if type(receipt) is not _Probe:
+                self.dropped_unconfirmed += 1
+                self._drop(receipt)
         self._idle.set()
+        self._on_down(good_until)
 
     def replies_received(self, replies: list[Reply]) -> None:
-        if self._on_probe_answered is not None:
-            replies = self._without_probe_answer(replies)
+        unconfirmed = self._unconfirmed
         confirmed = 0
         for reply in replies:
-            if type(reply) is int:
-                confirmed += 1
-            elif isinstance(reply, hiredis.ReplyError):
-                self.refused += 1
-                self._unconfirmed -= 1
-                self._refusal.log("Redis refused a PUBLISH: %s", reply)
+            if type(reply) is int and unconfirmed:
+                receipt = unconfirmed.popleft()
+                if type(receipt) is _Probe:
+                    receipt.on_answered(reply)
+                else:
+                    confirmed += 1
+            elif isinstance(reply, hiredis.ReplyError) and unconfirmed:
+                self._refused(reply, unconfirmed.popleft())
             elif reply == b"PONG":  # every connection begins with one
                 self.link.prove()
             else:
                 self.link.rebuild(f"it answered the publisher: {reply!r:.100}")
         self.published += confirmed
-        self._unconfirmed -= confirmed
-        if not self._unconfirmed and not self._outbox and not self._queue:
+        if not unconfirmed and not self._outbox and not self._queue:
             self._idle.set()
 
-    def _without_probe_answer(self, replies: list[Reply]) -> list[Reply]:
-        on_answered = self._on_probe_answered
-        assert on_answered is not None
-        for index, reply in enumerate(replies):
-            if not isinstance(reply, int | hiredis.ReplyError):
-                continue  # to a PING
-            if self._answers_before_probe == 0:
-                self._on_probe_answered = None
-                on_answered(reply)
-                return replies[:index] + replies[index + 1 :]
-            self._answers_before_probe -= 1
-        return replies
+    def _refused(self, error: hiredis.ReplyError, receipt: Receipt | _Probe | None) -> None:
+        if isinstance(receipt, _Probe):
+            receipt.on_answered(error)
+            return
+        self.refused += 1
+        self._refusal.log("Redis refused a PUBLISH: %s", error)
+        self._drop(receipt)

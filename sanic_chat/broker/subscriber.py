@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
+from .connection import Reply, pack
 from .endpoint import Endpoint
-from .link import Link, Reply, pack
+from .link import Link
 
 BATCH = 1000
 """Channels in one SUBSCRIBE or UNSUBSCRIBE: bounds the time Redis spends on one command."""
@@ -22,10 +23,10 @@ _PONG = [b"pong", b""]
 class Subscriber:
     """Delivers what is published on the wanted channels, for as long as it is not closed.
 
-    `on_message(channel, payload)` is called for every message; `on_up(outage_seconds)` once every
-    wanted channel is confirmed on a new connection, `on_down()` when a
-    connection is lost. `is_needed(channel)` is the second look before an UNSUBSCRIBE, which comes
-    between one and two `unsubscribe_delay` seconds after `unsubscribe_later`.
+    `on_message(channel, payload)` is called for every message, and `on_down(good_until)` when a
+    connection is lost that had subscribed to every wanted channel (see `LinkOwner.link_down`).
+    `is_needed(channel)` is the second look before an UNSUBSCRIBE, which comes between one and two
+    `unsubscribe_delay` seconds after `unsubscribe_later`.
     """
 
     def __init__(
@@ -37,8 +38,7 @@ class Subscriber:
         unsubscribe_delay: float,
         is_needed: Callable[[bytes], bool],
         on_message: Callable[[bytes, bytes], None],
-        on_up: Callable[[float], None],
-        on_down: Callable[[], None],
+        on_down: Callable[[float], None],
     ) -> None:
         self.link = Link(endpoint, name=name, owner=self, timeout=timeout)
         self.wanted: set[bytes] = set()
@@ -49,7 +49,6 @@ class Subscriber:
         self._unsubscribe_delay = unsubscribe_delay
         self._is_needed = is_needed
         self._on_message = on_message
-        self._on_up = on_up
         self._on_down = on_down
         self._waiters: dict[bytes, asyncio.Future[None]] = {}
         self._to_subscribe: list[bytes] = []
@@ -57,7 +56,6 @@ class Subscriber:
         self._leaving: set[bytes] = set()
         self._left_before: set[bytes] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self._down_since = self._loop.time()
 
     def start(self) -> None:
         """Begin to connect."""
@@ -146,13 +144,12 @@ class Subscriber:
     def link_unwritable(self) -> None:
         """As `link_writable`."""
 
-    def link_down(self) -> None:
+    def link_down(self, good_until: float) -> None:
         self.confirmed.clear()
         self._recovering.clear()
         if self.is_up:
             self.is_up = False
-            self._down_since = self._loop.time()
-            self._on_down()
+            self._on_down(good_until)
 
     def replies_received(self, replies: list[Reply]) -> None:
         on_message = self._on_message
@@ -186,7 +183,6 @@ class Subscriber:
     def _recovered(self) -> None:
         self.is_up = True
         self.link.prove()
-        self._on_up(self._loop.time() - self._down_since)
 
 
 def _batches(channels: Iterable[bytes]) -> Iterator[list[bytes]]:
