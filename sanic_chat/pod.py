@@ -296,7 +296,7 @@ class Pod:
         # Many may be dropped at once, and who is told so must not become a slow consumer by it.
         if (
             session.state is State.OPEN
-            and session.queued_messages <= self.limits.send_queue_messages // 2
+            and session.queued_messages <= self.send_queues.max_messages // 2
         ):
             self.notifier.tell(
                 session,

@@ -291,6 +291,11 @@ class Session(asyncio.Protocol):
             self._close_at_once(_OVERLOAD, "overload")
 
     @property
+    def queued_messages(self) -> int:
+        """Messages in the send queue, and those that the transport has taken from it."""
+        return 0 if self._queue is None else self._queue.waiting_messages
+
+    @property
     def has_unsent_bytes(self) -> bool:
         """Whether something still waits for the kernel to take it."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0

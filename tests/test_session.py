@@ -104,11 +104,6 @@ def stall(session: Session) -> int:
     return count
 
 
-def waiting(session: Session) -> int:
-    """Messages that wait for the client to read, as its bound counts them."""
-    return 0 if session._queue is None else session._queue.waiting_messages
-
-
 def texts(frames: list[tuple[int, bytes]]) -> list[bytes]:
     return [payload for opcode, payload in frames if opcode == TEXT]
 
@@ -163,12 +158,12 @@ class TestSendQueue:
             queued = [b"queued %d" % number for number in range(200)]
             for message in queued:
                 session.send_text(message)
-            assert waiting(session) == 200
+            assert session.queued_messages == 200
             assert session.has_unsent_bytes
             received = [await peer.frame() for _ in range(count + 200)]
             assert texts(received)[count:] == queued  # type: ignore[arg-type]
             await eventually(lambda: session.writable, "the kernel takes everything again")
-            assert waiting(session) == 0
+            assert session.queued_messages == 0
             assert not session.has_unsent_bytes
             session.send_text(b"later")
             assert await peer.frame() == (TEXT, b"later")
@@ -229,7 +224,7 @@ class TestSendQueue:
             session.connection_made(transport)  # as after an upgrade
             assert not session.writable
             session.send_text(b"queued")
-            assert waiting(session) == 1
+            assert session.queued_messages == 1
             session.send_text(b"x" * 300_000)
             assert session.state is State.CLOSING
             assert close_code([await peer.frame() for _ in range(2001)]) == 1013  # type: ignore[misc]
@@ -248,7 +243,7 @@ class TestSendQueue:
             assert queue is not None
             await eventually(lambda: queue.messages == 1, "the first is on its way")
             assert not session.writable
-            assert waiting(session) == 2
+            assert session.queued_messages == 2
             session.send_text(b"too much")
             assert session.state is State.CLOSING
             assert owner.dropped == {"slow_consumer": 2}
@@ -260,7 +255,7 @@ class TestSendQueue:
             stall(session)
             assert session.enqueue(b"\x81\x01a" * 8, 8)
             assert not session.enqueue(b"\x81\x01a" * 3, 3)
-            assert waiting(session) == 8
+            assert session.queued_messages == 8
             assert session.enqueue(b"\x81\x01a" * 2, 2)
             assert session.state is State.OPEN
 
@@ -447,7 +442,7 @@ class TestClosing:
             session.send_text(b"queued")
             session.abort()
             await eventually(lambda: session.state is State.CLOSED, "the session is closed")
-            assert waiting(session) == 0
+            assert session.queued_messages == 0
             opcodes = set()
             with suppress(ConnectionResetError, EOFError):
                 while (frame := await peer.frame()) is not None:
