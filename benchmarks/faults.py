@@ -61,7 +61,7 @@ def row(fault: Fault, outcomes: list[Outcome]) -> str:
         _count(o.said for o in outcomes),
         _count(o.crossed for o in outcomes),
         _count(o.unavailable for o in outcomes),
-        _count(o.missed for o in outcomes),
+        _count(sum(o.missed) for o in outcomes),
         f"{max(o.told_after for o in outcomes):.1f}"
         if any(o.unavailable for o in outcomes)
         else "",
