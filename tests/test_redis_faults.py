@@ -10,7 +10,7 @@ from .fault_run import check, run
 from .faults import FAULTS, Fault, Settings, Stage, stage
 
 SETTINGS = Settings(
-    redis_timeout=1.2,
+    redis_timeout=1.5,
     proof_interval=0.2,
     queue_seconds=1.0,
     unsubscribe_delay=0.1,
