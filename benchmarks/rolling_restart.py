@@ -68,6 +68,8 @@ class Outcome:
     published: int
     lost: int
     """Messages that a client did not get, summed over the clients."""
+    lost_while_connected: int
+    """The part of these of clients that were never without a connection: 0, or it is our fault."""
     twice: int
     """Messages that a client got over both its connections."""
     away: float
@@ -254,13 +256,15 @@ async def roll(pair: Pair, redis_url: str, *, clients: int, rate: float, notices
 
 
 def _outcome(crowd: Crowd, restarts: list[Restart], published: int) -> Outcome:
-    lost = twice = 0
+    lost = lost_while_connected = twice = 0
     for client in crowd.clients:
         numbers = client.numbers()
-        lost += published - min(numbers) - len(numbers)
+        missing = published - min(numbers) - len(numbers)
+        lost += missing
+        lost_while_connected += 0 if client.away else missing
         twice += sum(count - 1 for count in numbers.values())
     away = max(client.away for client in crowd.clients)
-    return Outcome(restarts, published, lost, twice, away)
+    return Outcome(restarts, published, lost, lost_while_connected, twice, away)
 
 
 def run(*, clients: int, rate: float, notices: bool, check: float, **settings: float) -> Outcome:

@@ -8,7 +8,7 @@ The only file that knows Sanic's `WorkerManager`. What it touches there: `.trans
 `.durable_processes`, `.processes`, `.worker_state` (of each worker a `"state"`),
 `.monitor_publisher` (messages `"{name}:"`, `"__TERMINATE__"` and `"__TERMINATE_EARLY__"`),
 `.wait_for_ack`, `.kill`, `.cleanup`, `ServerKilled`, and of a process `.name`, `.pid`, `.state`,
-`.exitcode`, `.is_alive()`.
+`.exitcode`, `.is_alive()`, `.set_state()`.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ class Supervisor:
     def _kill(self) -> None:
         """In place of `WorkerManager.kill`: the workers, and nobody else."""
         self._kill_processes()
+        for process in list(self._manager.processes):
+            process.set_state(ProcessState.TERMINATED, force=True)  # or Sanic waits 10 s for them
         raise ServerKilled
 
     def _wait_for_start(self) -> None:

@@ -28,8 +28,8 @@ from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, wait_unt
 GOING_AWAY = 1001
 CLIENTS = int(os.environ.get("DRAIN_CLIENTS", "1000"))
 WINDOW = 3.0
-PACE = 0.05
-"""Seconds between two messages of a series."""
+PACE = 0.1
+"""Seconds between two messages of a series: 20 000 deliveries a second with a thousand clients."""
 
 
 @dataclass
@@ -112,7 +112,8 @@ def test_a_drain_under_load(start_server: StartServer, shared_redis: RedisProces
             await probing
         working.cancel()
         assert await asyncio.to_thread(server.wait) == 0
-        assert time.monotonic() - signalled < 10
+        assert time.monotonic() - signalled < 15  # 5 and a bit, unless the machine is busy
+        assert "Killed" not in server.log
 
         assert {(c.close_code, c.failure) for c in (talker, *others)} == {(GOING_AWAY, None)}
         assert_nothing_is_lost(others, load)
@@ -149,7 +150,7 @@ def assert_everybody_has_a_moment(clients: list[Listener]) -> None:
 
     began = min(client.closed_at for client in clients)
     buckets = Counter(int((client.closed_at - began) * 10) for client in clients)
-    assert max(buckets.values()) < len(clients) / 3, buckets  # all of them, if it were a burst
+    assert max(buckets.values()) < len(clients) / 2, buckets  # all of them, if it were a burst
     assert max(buckets) >= WINDOW * 10 * 0.8
 
 

@@ -210,6 +210,7 @@ def test_a_worker_that_dies_in_the_first_start_ends_the_server(
         PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
     )
     assert server.wait() == 1
+    assert "timed out" not in server.log  # nobody was waited for
     assert re.search(
         r"Giving up: worker Sanic-Server-1-0 \(PID \d+\) died with exit code 3", server.log
     )
