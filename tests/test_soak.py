@@ -37,7 +37,7 @@ QUIET_REGULARS = 40
 COMMAND = (sys.executable, "-m", "sanic", "tests.soak_server:app")
 SETTINGS = {
     "CHAT_HANDSHAKE_TIMEOUT": "4",
-    "CHAT_HEARTBEAT_TIMEOUT": "10",
+    "CHAT_HEARTBEAT_TIMEOUT": "15",
     "CHAT_REDIS_TIMEOUT": "3",
     "CHAT_ROOMS_PER_SESSION": "1000",
     "CHAT_SEND_QUEUE_BYTES": str(256 * 1024),
