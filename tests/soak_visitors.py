@@ -179,7 +179,7 @@ async def babbler(server: ServerProcess, random: Random) -> None:
 
 
 async def slow_one(server: ServerProcess, random: Random) -> None:
-    """Reads too late, and is closed with 1013; when it is too late even for that, it tries again."""
+    """Reads too late, and is closed with 1013; when too late even for that, it tries again."""
     while (code := await ask_too_much(server)) is None:
         pass
     assert code == 1013
