@@ -104,7 +104,8 @@ async def test_soak(redis: RedisProcess, start_server: StartServer) -> None:
     assert min(visits.values()) >= ROUNDS
     traffic.check()
     assert_nothing_left(levels[0], levels[-1], "the regulars")
-    assert_nothing_left(empty, await settled(server), "nobody")
+    # Libraries make some objects when they are first used.
+    assert_nothing_left(empty, await settled(server), "nobody", objects_of="sanic_chat.")
     assert_same_level(levels[0], levels[-1])
 
     async def same_on_redis() -> bool:
