@@ -8,9 +8,10 @@ Must not know sessions; what stands in a report is the pod's business.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import redis.asyncio
@@ -33,17 +34,6 @@ BATCH = 32
 _SUMMED = ("connections", "messages_in", "messages_out", "messages_published")
 
 
-@contextmanager
-def _only_redis_errors() -> Iterator[None]:
-    """Whatever redis-py stumbles over, Redis has answered nonsense."""
-    try:
-        yield
-    except (RedisError, OSError):
-        raise
-    except Exception as error:
-        raise RedisError(f"Redis answered nonsense: {error!r}") from error
-
-
 class StatsStore:
     """The reports of all pods on Redis.
 
@@ -52,34 +42,48 @@ class StatsStore:
 
     def __init__(self, url: str, *, interval: float, timeout: float) -> None:
         self._lifetime_ms = int(interval * LIFETIME_INTERVALS * 1000)
-        # One connection, however many ask at once: each waits for its turn, `timeout` at most.
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
+        self._timeout = timeout
+        self._turns = asyncio.Lock()
+        self._redis = redis.asyncio.Redis.from_url(
             url,
-            max_connections=1,
-            timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # the next report is the retry
         )
-        self._redis = redis.asyncio.Redis.from_pool(pool)
         self._bad_report = RateLimitedWarning()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One at a time, so that one connection is enough, however many ask.
+
+        Not redis-py's BlockingConnectionPool: that of 5.0 locks itself out when Redis goes away.
+        """
+        async with asyncio.timeout(self._timeout):
+            await self._turns.acquire()
+        try:
+            yield
+        except (RedisError, OSError):
+            raise
+        except Exception as error:  # whatever redis-py stumbles over
+            raise RedisError(f"Redis answered nonsense: {error!r}") from error
+        finally:
+            self._turns.release()
 
     async def write(self, report: PodReport) -> None:
         """Store a pod's report until its lifetime is over."""
         pod_id = report.pod_id.encode()
-        with _only_redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.set(pod_key(pod_id), encode_report(report), px=self._lifetime_ms)
-                pipeline.sadd(PODS_KEY, pod_id)
-                pipeline.pexpire(PODS_KEY, self._lifetime_ms)
-                await pipeline.execute()
+        async with self._turn(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.set(pod_key(pod_id), encode_report(report), px=self._lifetime_ms)
+            pipeline.sadd(PODS_KEY, pod_id)
+            pipeline.pexpire(PODS_KEY, self._lifetime_ms)
+            await pipeline.execute()
 
     async def read(self, take: Callable[[PodReport], None]) -> int:
         """Give `take` the reports of all living pods; returns how many could not be read.
 
         They come in the order of their pod IDs. IDs of dead pods are tidied away.
         """
-        with _only_redis_errors():
+        async with self._turn():
             pod_ids = sorted(cast(set[bytes], await self._redis.smembers(PODS_KEY)))
         unreadable = 0
         for start in range(0, len(pod_ids), BATCH):
@@ -97,7 +101,7 @@ class StatsStore:
 
     async def _fetch(self, pod_ids: list[bytes]) -> list[tuple[bytes, bytes]]:
         """The reports of those pods that have one, unread."""
-        with _only_redis_errors():
+        async with self._turn():
             texts = await self._redis.mget(list(map(pod_key, pod_ids)))
             found = dict(zip(pod_ids, cast(list[bytes | None], texts), strict=True))
             dead = [pod_id for pod_id, text in found.items() if text is None]
@@ -107,11 +111,10 @@ class StatsStore:
 
     async def remove(self, pod_id: str) -> None:
         """Forget a pod at once."""
-        with _only_redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.delete(pod_key(pod_id.encode()))
-                pipeline.srem(PODS_KEY, pod_id)
-                await pipeline.execute()
+        async with self._turn(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.delete(pod_key(pod_id.encode()))
+            pipeline.srem(PODS_KEY, pod_id)
+            await pipeline.execute()
 
     async def close(self) -> None:
         """Close the connections."""

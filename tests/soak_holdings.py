@@ -73,8 +73,10 @@ async def settled(server: ServerProcess) -> dict[int, Holding]:
         await asyncio.sleep(0.1)
 
 
-def assert_nothing_left(before: dict[int, Holding], after: dict[int, Holding], who: str) -> None:
-    """What can be counted is as many as before."""
+def assert_nothing_left(
+    before: dict[int, Holding], after: dict[int, Holding], who: str, *, objects_of: str = ""
+) -> None:
+    """What can be counted is as many as before; objects are those of types of a module."""
     assert list(before) == list(after), "the same workers"
     for pid, old in before.items():
         new = after[pid]
@@ -82,8 +84,12 @@ def assert_nothing_left(before: dict[int, Holding], after: dict[int, Holding], w
             assert new[what] == old[what], f"{what} of worker {pid}, with {who}"
         more = Counter(new["objects"])
         more.subtract(old["objects"])
-        left = {name: count for name, count in more.items() if count > SPARE_OBJECTS}
-        assert not left, f"objects of worker {pid}, with {who}"
+        left = {
+            name: count
+            for name, count in more.items()
+            if count > SPARE_OBJECTS and name.startswith(objects_of)
+        }
+        assert not left, f"objects of worker {pid}, with {who}: {left}"
 
 
 def assert_same_level(warm: dict[int, Holding], end: dict[int, Holding]) -> None:

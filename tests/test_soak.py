@@ -36,8 +36,8 @@ WORKERS = 2
 QUIET_REGULARS = 40
 COMMAND = (sys.executable, "-m", "sanic", "tests.soak_server:app")
 SETTINGS = {
-    "CHAT_HANDSHAKE_TIMEOUT": "2",
-    "CHAT_HEARTBEAT_TIMEOUT": "6",
+    "CHAT_HANDSHAKE_TIMEOUT": "4",
+    "CHAT_HEARTBEAT_TIMEOUT": "15",
     "CHAT_REDIS_TIMEOUT": "3",
     "CHAT_ROOMS_PER_SESSION": "1000",
     "CHAT_SEND_QUEUE_BYTES": str(256 * 1024),
@@ -104,7 +104,8 @@ async def test_soak(redis: RedisProcess, start_server: StartServer) -> None:
     assert min(visits.values()) >= ROUNDS
     traffic.check()
     assert_nothing_left(levels[0], levels[-1], "the regulars")
-    assert_nothing_left(empty, await settled(server), "nobody")
+    # Libraries make some objects when they are first used.
+    assert_nothing_left(empty, await settled(server), "nobody", objects_of="sanic_chat.")
     assert_same_level(levels[0], levels[-1])
 
     async def same_on_redis() -> bool:
