@@ -6,6 +6,8 @@ rooms, nor when it is its turn: that is the hub's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .room import Member, Room
 
 WAITING_BYTES = 64
@@ -13,6 +15,25 @@ WAITING_BYTES = 64
 
 Overflow = tuple[Member, int]
 """A member that is to be closed as a slow consumer, and how many messages did not fit."""
+
+
+def take_pending(room: Room) -> tuple[bytes, int]:
+    """What is pending in a room, joined, and how many messages that are."""
+    pending, room.pending = room.pending, []
+    return pending[0] if len(pending) == 1 else b"".join(pending), len(pending)
+
+
+def write_to_all(
+    members: Sequence[Member], frames: bytes, messages: int, room: Room
+) -> list[Overflow]:
+    """Write a room's frames to members; returns those that cannot keep up."""
+    overflows: list[Overflow] = []
+    for member in members:
+        if member.writable:
+            member.write(frames)
+        elif not member.enqueue(frames, messages, room):
+            overflows.append((member, messages))
+    return overflows
 
 
 class FanOut:
@@ -34,7 +55,7 @@ class FanOut:
     )
 
     def __init__(self, room: Room) -> None:
-        pending, room.pending = room.pending, []
+        pending = room.pending
         muted, room.muted = room.muted, None
         room.fan_outs += 1
         self.room = room
@@ -42,8 +63,7 @@ class FanOut:
         """Who has not been written to yet; the last one comes first."""
         self.delivered = 0
         """Messages handed to members, each counted once per member."""
-        self._messages = len(pending)
-        self._frames = pending[0] if len(pending) == 1 else b"".join(pending)
+        self._frames, self._messages = take_pending(room)
         self._without_own = {
             member: [frame for index, frame in enumerate(pending) if index not in own]
             for member, own in (muted or {}).items()
@@ -57,15 +77,9 @@ class FanOut:
         # Those with frames of their own have all just spoken: they are first in any case.
         overflows = [lost for own in tuple(self._without_own) for lost in self.write_to(own)]
         members = self._take(limit)
-        frames, messages = self._frames, self._messages
-        self.delivered += messages * len(members)
-        for member in members:
-            if member.writable:
-                member.write(frames)
-            elif not member.enqueue(frames, messages, self.room):
-                self.delivered -= messages
-                overflows.append((member, messages))
-        return overflows
+        lost = write_to_all(members, self._frames, self._messages, self.room)
+        self.delivered += self._messages * (len(members) - len(lost))
+        return overflows + lost
 
     def _take(self, limit: int) -> list[Member]:
         waiting = self.waiting

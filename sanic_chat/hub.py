@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .fanout import FanOut, Overflow
+from .fanout import FanOut, Overflow, take_pending, write_to_all
 from .room import Member, Room
 from .websocket import text_frame
 
@@ -181,12 +181,15 @@ class Hub:
         self._dirty = left
         self._dirty_global = self.everyone in left
         self._dirty_shared = any(room.shared for room in left)
-        for room in rooms:
-            fan_out = FanOut(room)
-            self.held_bytes += fan_out.held_bytes - fan_out.frame_bytes  # these it held before
-            self._fan_outs.append(fan_out)
-        long: list[FanOut] = []
         overflows: list[Overflow] = []
+        for room in rooms:
+            if len(room.members) > self._slice_members or room.muted or self._fan_outs:
+                fan_out = FanOut(room)
+                self.held_bytes += fan_out.held_bytes - fan_out.frame_bytes  # these it held before
+                self._fan_outs.append(fan_out)
+            else:
+                overflows += self._write_at_once(room)
+        long: list[FanOut] = []
         for fan_out in self._fan_outs:
             if len(fan_out.waiting) > self._slice_members:
                 long.append(fan_out)
@@ -199,6 +202,15 @@ class Hub:
             self._finish(fan_out)
         self._fan_outs = long
         self._close(overflows)
+
+    def _write_at_once(self, room: Room) -> list[Overflow]:
+        """The whole fan-out to a room that is short, with nothing before it or of its own."""
+        frames, messages = take_pending(room)
+        members = list(reversed(room.members))
+        overflows = write_to_all(members, frames, messages, room)
+        self.deliveries += messages * (len(members) - len(overflows))
+        self.held_bytes -= len(frames)
+        return overflows
 
     def _finish(self, fan_out: FanOut) -> None:
         fan_out.room.fan_outs -= 1
