@@ -16,6 +16,7 @@ import ujson
 import uuid_utils
 
 from .errors import BadEnvelope, BadMessage
+from .names import ROOM_NAME_RULE, normalise_room_name
 
 MESSAGE_TYPES: Final = ("chat", "presence", "notification", "system")
 MessageType = Literal["chat", "presence", "notification", "system"]
@@ -98,6 +99,14 @@ def parse_command(message: ClientMessage) -> Command:
             f'{error}; a system message is like {{"type": "system", "data": {{"action": "ping"}}}}',
             message.id or None,
         ) from None
+
+
+def parse_room_name(text: str | None, message: ClientMessage) -> str:
+    """The room that a message names, normalised. Raises BadMessage `bad_room`."""
+    name = None if text is None else normalise_room_name(text)
+    if name is None:
+        raise BadMessage("bad_room", f"Not a room name: {ROOM_NAME_RULE}", message.id or None)
+    return name
 
 
 def parse_envelope(payload: bytes) -> Envelope:

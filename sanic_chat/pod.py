@@ -19,6 +19,7 @@ from functools import partial
 from . import notices
 from .admission import Admission
 from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
+from .commands import Commands
 from .config import DROP_OLDEST, Config
 from .errors import BadEnvelope, BadMessage
 from .heartbeat import Heartbeat
@@ -34,14 +35,12 @@ from .message import (
     json_text,
     json_value,
     new_id,
-    parse_command,
     parse_envelope,
     parse_message,
+    parse_room_name,
 )
 from .names import (
     GLOBAL_CHANNEL,
-    ROOM_NAME_RULE,
-    normalise_room_name,
     pod_channel,
     presence_channel,
 )
@@ -59,8 +58,6 @@ START_SECONDS = 3.0
 
 ENVELOPE_OVERHEAD_BYTES = 2048
 """What an envelope may be larger than a client's message: its other keys."""
-
-COMMANDS = ("join", "leave", "ping")
 
 _PRESENCE = {event: json_bytes(notices.presence(event)) for event in (notices.JOINED, notices.LEFT)}
 
@@ -134,6 +131,13 @@ class Pod:
             self.subscriber,
             subscribe_timeout=config.subscribe_timeout,
             announce=self._announce,
+        )
+        self.commands = Commands(
+            self.hub,
+            self.rooms,
+            self.notifier,
+            is_connected=lambda: self.subscriber.link.is_up,
+            rooms_per_session=config.rooms_per_session,
         )
         self.publisher = Publisher(
             self.endpoint,
@@ -248,7 +252,7 @@ class Pod:
         try:
             message = parse_message(payload)
             if message.type == "system":
-                self._command(session, message)
+                self.commands.obey(session, message)
             else:
                 self._publish(session, message)
         except BadMessage as refusal:
@@ -287,7 +291,7 @@ class Pod:
                 return self.hub.everyone
             wanted = room.name or ""
         elif room is None or room.name != wanted:
-            room = self.rooms.find(session, _room_name(wanted, message))
+            room = self.rooms.find(session, parse_room_name(wanted, message))
         if room is None or session not in room.members:
             raise BadMessage("not_in_room", f"You are not in room {wanted!r}", message.id or None)
         return room
@@ -311,47 +315,7 @@ class Pod:
         """Whether the pod has caught up, and reads again from who was held."""
         return self.hub.held_bytes <= self._backpressure_bytes // 2 and not self.publisher.congested
 
-    # -- commands --------------------------------------------------------------------------
-
-    def _command(self, session: Session, message: ClientMessage) -> None:
-        command = parse_command(message)
-        self.hub.catch_up(session)  # the answer comes after what the client sent before it
-        id = message.id or None
-        if command.action == "ping":
-            self.notifier.tell(session, notices.reply("pong", id))
-        elif command.action == "join":
-            self._join(session, _room_name(command.room, message), id)
-        elif command.action == "leave":
-            self._leave(session, _room_name(command.room, message), id)
-        else:
-            raise BadMessage(
-                "unknown_action",
-                f"There is no action {command.action!r}; there are {', '.join(COMMANDS)}",
-                id,
-            )
-
-    def _join(self, session: Session, name: str, id: str | None) -> None:
-        joined = len({room.name for room in session.rooms})  # presence is no second room
-        if self.rooms.find(session, name) is None:
-            if joined >= self._config.rooms_per_session:
-                raise BadMessage(
-                    "too_many_rooms",
-                    f"You are in {joined} rooms, and {self._config.rooms_per_session} are allowed",
-                    id,
-                )
-            self.rooms.enter(session, name)
-        confirmed = self.rooms.confirmation(name)
-        reply = partial(self.notifier.tell, session, notices.reply(notices.JOINED, id, room=name))
-        if confirmed is None or not self.subscriber.link.is_up:
-            reply()
-        else:
-            confirmed.add_done_callback(lambda future: future.cancelled() or reply())
-
-    def _leave(self, session: Session, name: str, id: str | None) -> None:
-        if self.rooms.find(session, name) is None:
-            raise BadMessage("not_in_room", f"You are not in room {name!r}", id)
-        self.rooms.leave(session, name)
-        self.notifier.tell(session, notices.reply(notices.LEFT, id, room=name))
+    # -- who comes and goes ----------------------------------------------------------------
 
     def _announce(self, session: Session, room: str, event: str) -> None:
         """Tell who asked for presence, on every pod, that a session joined or left a room."""
@@ -409,11 +373,3 @@ class Pod:
         )
         if self.hub.held_bytes > self._backpressure_bytes:
             self.intake.hold(self.subscriber.link)
-
-
-def _room_name(text: str | None, message: ClientMessage) -> str:
-    """A room name from a client's message, normalised. Raises BadMessage `bad_room`."""
-    name = None if text is None else normalise_room_name(text)
-    if name is None:
-        raise BadMessage("bad_room", f"Not a room name: {ROOM_NAME_RULE}", message.id or None)
-    return name
