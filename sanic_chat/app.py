@@ -16,13 +16,12 @@ import asyncio
 import os
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ujson
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
-from .auth import Authenticator
 from .broker.embedded import EmbeddedRedis, find_server_program
 from .config import Config
 from .drain import drain_sessions
@@ -47,6 +46,9 @@ from .web.chat import chat_blueprint
 from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
 from .web.probes import probes_blueprint
+
+if TYPE_CHECKING:
+    from .auth import Authenticator
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
@@ -129,6 +131,9 @@ def create_app(*, config: Config | None = None) -> ChatServer:
 def _authenticator(config: Config) -> Authenticator | None:
     if not config.auth_enabled:
         return None
+    # Only here: PyJWT and its cryptography make each process start later, and take memory.
+    from .auth import Authenticator
+
     key = config.auth_secret or config.auth_public_key
     assert key is not None  # Config has seen to it
     return Authenticator(key=key, algorithms=config.auth_algorithms)

@@ -17,6 +17,7 @@ from sanic_chat.report import (
     BacklogReport,
     RedisReport,
     RoomSample,
+    SendQueuesReport,
     encode_report,
     parse_report,
 )
@@ -42,6 +43,7 @@ FULL = pod_report(
     messages_published=2,
     messages_dropped={"bad_json": 1},
     backlog=BacklogReport(bytes=0, held=0, holds=0),
+    send_queues=SendQueuesReport(clients=0, bytes=0),
     heartbeat_timeouts=0,
     redis=RedisReport(
         subscriber="up",
