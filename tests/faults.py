@@ -87,6 +87,12 @@ class Stage:
 
         await eventually(both, f"both pods say of their readiness: {code}")
 
+    async def given_up(self) -> None:
+        """Wait until both pods have given up all connections, which are silent from now on."""
+        both_links = asyncio.create_task(asyncio.sleep(1.5 * self.settings.redis_timeout))
+        await self.unready("no_redis")  # one of them is enough for that
+        await both_links
+
 
 @contextmanager
 def stage(settings: Settings, *, absent: bool = False) -> Iterator[Stage]:
@@ -190,7 +196,7 @@ async def paused(stage: Stage) -> AsyncIterator[None]:
 async def frozen(stage: Stage) -> AsyncIterator[None]:
     stage.redis.signal(signal.SIGSTOP)
     try:
-        await stage.unready("no_redis")
+        await stage.given_up()
         yield
         await asyncio.sleep(stage.settings.down)
     finally:
@@ -280,7 +286,7 @@ async def half_open(stage: Stage) -> AsyncIterator[None]:
 @fault("black hole: connections are accepted, bytes lost")
 async def swallowed(stage: Stage) -> AsyncIterator[None]:
     with stage.proxy.swallowing():
-        await stage.unready("no_redis")
+        await stage.given_up()
         yield
         await asyncio.sleep(stage.settings.down)
 
@@ -296,7 +302,7 @@ def _directional(direction: Direction) -> None:
     @fault(f"bytes {direction.value} stall until the links give up")
     async def stalled(stage: Stage) -> AsyncIterator[None]:
         with stage.proxy.stalled(direction):
-            await stage.unready("no_redis")
+            await stage.given_up()
             yield
             await asyncio.sleep(stage.settings.down)
 
