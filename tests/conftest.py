@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -15,6 +16,10 @@ from .tls import Certificate
 pytest.register_assert_rewrite("tests.fault_run", "tests.faults")
 
 StartServer = Callable[..., ServerProcess]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So do shells with what they start in the background; servers would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # HYPOTHESIS_PROFILE=thorough looks for what the default, the same examples every time, misses.
 settings.register_profile(
