@@ -351,7 +351,7 @@ def holds_signals(server: ServerProcess) -> bool:
 
 
 def stops_while_starting(server: ServerProcess, number: int, send: Send) -> None:
-    """Signal a server that is not ready: exit within 12 s, nothing left, no traceback."""
+    """Signal a server that is not ready: it ends, nothing is left, and there is no traceback."""
     held = holds_signals(server)
     send(server, number)
 
@@ -360,7 +360,7 @@ def stops_while_starting(server: ServerProcess, number: int, send: Send) -> None
         return server.process.poll() is not None
 
     try:
-        wait_until(has_ended, "the server ends", 12)
+        wait_until(has_ended, "the server ends", 30)  # its workers start first
     except AssertionError:
         pytest.fail(f"the server still runs; its log:\n{server.log}")
     wait_until(lambda: not server.descendants(), "its processes are gone")
