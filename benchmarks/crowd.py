@@ -10,6 +10,7 @@ from .client import Client
 from .loop import Loop
 from .processes import socket_owners
 from .systems import Server
+from .wire import PLAIN
 
 OPEN_SECONDS = 60.0
 """All connections of one go are there by then, or have failed."""
@@ -78,6 +79,13 @@ def open_rooms(loop: Loop, server: Server, *, rooms: int, members: int) -> list[
         _must_open(loop, clients)
         return clients
     return _open_spread(loop, server, rooms, members)
+
+
+def open_room(loop: Loop, port: int, *, room: int, count: int) -> list[Client]:
+    """So many clients in one room. Raises CannotMeasure if a connection fails."""
+    clients = [Client(loop, PLAIN, port=port, room=room, number=number) for number in range(count)]
+    _must_open(loop, clients)
+    return clients
 
 
 def _open_spread(loop: Loop, server: Server, rooms: int, members: int) -> list[Client]:

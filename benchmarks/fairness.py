@@ -19,13 +19,12 @@ from multiprocessing.synchronize import Event
 
 from .check import check_member
 from .client import Client
-from .crowd import OPEN_SECONDS, CannotMeasure, connect_all
+from .crowd import OPEN_SECONDS, CannotMeasure, open_room
 from .loop import Loop
 from .measure import SPARE_DESCRIPTORS, bench
 from .processes import allow_descriptors, cpu_seconds
 from .results import Faults, Latency
 from .systems import SYSTEMS, Server
-from .wire import PLAIN
 
 HUGE, PAIR = 0, 1
 WARM_UP_SECONDS = 1.0
@@ -34,7 +33,7 @@ STOP_LOOK_SECONDS = 0.1
 
 def measure(loop: Loop, server: Server, *, seconds: float) -> tuple[Latency | None, float]:
     """The pair's latency, and the worker's share of its core. Raises CannotMeasure."""
-    pair = _clients(loop, server.ports[0], room=PAIR, count=2)
+    pair = open_room(loop, server.ports[0], room=PAIR, count=2)
     for client in pair:
         client.prepare_to_send(64)
         client.sent = 1  # as if there had been a probe
@@ -87,7 +86,7 @@ def huge_room(port: int, *, members: int, interval: float) -> Iterator[None]:
 def _be_the_crowd(port: int, members: int, interval: float, ready: Event, stop: Event) -> None:
     allow_descriptors(members + SPARE_DESCRIPTORS)
     with closing(Loop()) as loop:
-        crowd = _clients(loop, port, room=HUGE, count=members)
+        crowd = open_room(loop, port, room=HUGE, count=members)
         for client in crowd:
             client.count()
         crowd[0].prepare_to_send(64)
@@ -100,14 +99,6 @@ def _be_the_crowd(port: int, members: int, interval: float, ready: Event, stop: 
             loop.run(due)
         lost = sum(bool(client.failure) for client in crowd)
     sys.exit(1 if lost else 0)
-
-
-def _clients(loop: Loop, port: int, *, room: int, count: int) -> list[Client]:
-    clients = [Client(loop, PLAIN, port=port, room=room, number=number) for number in range(count)]
-    failed = connect_all(loop, clients)
-    if failed:
-        raise CannotMeasure(f"{len(failed)} connections failed, one with: {failed[0].failure}")
-    return clients
 
 
 def main() -> None:

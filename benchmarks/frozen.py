@@ -21,13 +21,12 @@ from multiprocessing.synchronize import Event
 
 from .check import check_member
 from .client import Client
-from .crowd import OPEN_SECONDS, CannotMeasure, connect_all
+from .crowd import OPEN_SECONDS, CannotMeasure, open_room
 from .loop import Loop
 from .measure import SPARE_DESCRIPTORS, bench
 from .processes import allow_descriptors, cpu_seconds, resident_bytes
 from .results import Faults, Latency
 from .systems import SYSTEMS, Server
-from .wire import PLAIN
 
 ROOM = 0
 PAYLOAD_BYTES = 16_000
@@ -45,7 +44,7 @@ class Talk:
         self.most_memory = 0
         self._loop = loop
         self._server = server
-        self._members = connect(loop, server.ports[0], count=members)
+        self._members = open_room(loop, server.ports[0], room=ROOM, count=members)
         self._interval = PAYLOAD_BYTES / rate
         sender = self._members[0]
         sender.prepare_to_send(PAYLOAD_BYTES)
@@ -110,18 +109,9 @@ def frozen_clients(port: int, count: int) -> Iterator[None]:
 def _connect_and_wait(port: int, count: int, ready: Event) -> None:
     allow_descriptors(count + SPARE_DESCRIPTORS)
     with closing(Loop()) as loop:
-        connect(loop, port, count=count)
+        open_room(loop, port, room=ROOM, count=count)
         ready.set()
         time.sleep(OPEN_SECONDS)
-
-
-def connect(loop: Loop, port: int, *, count: int) -> list[Client]:
-    """Clients in the room. Raises CannotMeasure."""
-    clients = [Client(loop, PLAIN, port=port, room=ROOM, number=number) for number in range(count)]
-    failed = connect_all(loop, clients)
-    if failed:
-        raise CannotMeasure(f"{len(failed)} connections failed, one with: {failed[0].failure}")
-    return clients
 
 
 def measure(loop: Loop, server: Server, options: argparse.Namespace, frozen: int) -> str:
