@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -65,22 +64,20 @@ async def drain_sessions(pod: Pod, *, grace: float, window: float, timeout: floa
     deadline = began + grace + timeout
     sessions = pod.heartbeat.sessions()
     window = min(window, timeout * WINDOW_SHARE, len(sessions) / CLOSES_PER_SECOND)
-    departures = [
-        *_departures(
-            [session for session in sessions if session.system_events],
-            begin=began + grace,
-            window=window,
-            overlap=timeout * OVERLAP_SHARE,
-        ),
-        *_departures(
-            [session for session in sessions if not session.system_events],
-            begin=began + grace,
-            window=window,
-            overlap=0.0,
-        ),
-    ]
-    await _tell(pod, departures, began)
-    await _close_in_time(pod, departures, patience=timeout * PATIENCE_SHARE)
+    told = _departures(
+        [session for session in sessions if session.system_events],
+        begin=began + grace,
+        window=window,
+        overlap=timeout * OVERLAP_SHARE,
+    )
+    others = _departures(
+        [session for session in sessions if not session.system_events],
+        begin=began + grace,
+        window=window,
+        overlap=0.0,
+    )
+    await _tell(pod, told, began)
+    await _close_in_time(pod, [*told, *others], patience=timeout * PATIENCE_SHARE)
     await _wait_for_answers(pod, deadline)
     for session in pod.heartbeat.sessions():
         session.abort()
@@ -89,15 +86,17 @@ async def drain_sessions(pod: Pod, *, grace: float, window: float, timeout: floa
 
 def _departures(
     sessions: list[Session], *, begin: float, window: float, overlap: float
-) -> Iterator[_Departure]:
-    for index, session in enumerate(sessions):
-        reconnect_at = begin + window * (index + 0.5) / len(sessions)
-        yield _Departure(reconnect_at + overlap, reconnect_at, session)
+) -> list[_Departure]:
+    """Moments for sessions, evenly spread over a window."""
+    moments = [begin + window * (index + 0.5) / len(sessions) for index in range(len(sessions))]
+    return [
+        _Departure(moment + overlap, moment, session)
+        for moment, session in zip(moments, sessions, strict=True)
+    ]
 
 
-async def _tell(pod: Pod, departures: list[_Departure], began: float) -> None:
-    """Tell who asked for notices when to come back."""
-    told = [departure for departure in departures if departure.session.system_events]
+async def _tell(pod: Pod, told: list[_Departure], began: float) -> None:
+    """Tell clients when to come back."""
     for start in range(0, len(told), TOLD_PER_TURN):
         for departure in told[start : start + TOLD_PER_TURN]:
             # Counted from the drain's beginning for all of them, so that no two get the same.
