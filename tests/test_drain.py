@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 
 from .conftest import StartServer
 from .crowd import Listener, Refused, connect, connect_all
-from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, wait_until
+from .harness import DEADLINE, SLOW, RedisProcess, ServerProcess, eventually, wait_until
 
 GOING_AWAY = 1001
 CLIENTS = int(os.environ.get("DRAIN_CLIENTS", "1000"))
@@ -112,7 +112,7 @@ def test_a_drain_under_load(start_server: StartServer, shared_redis: RedisProces
             await probing
         working.cancel()
         assert await asyncio.to_thread(server.wait) == 0
-        assert time.monotonic() - signalled < 15  # 5 and a bit, unless the machine is busy
+        assert time.monotonic() - signalled < SLOW * 5
         assert "Killed" not in server.log
 
         assert {(c.close_code, c.failure) for c in (talker, *others)} == {(GOING_AWAY, None)}
@@ -237,7 +237,7 @@ async def test_who_leaves_as_told_is_not_waited_for(
     async with asyncio.timeout(DEADLINE):
         await asyncio.gather(*(client.ended for client in clients))
     assert await asyncio.to_thread(server.wait) == 0
-    assert time.monotonic() - signalled < 3
+    assert time.monotonic() - signalled < 5  # with grace and window it would be 6
     moments = sorted(client.notice.reconnect_in_ms for client in clients if client.notice)
     assert len(set(moments)) == 3
     assert max(moments) < 3100

@@ -110,7 +110,7 @@ def test_stop_leaves_nothing() -> None:
     pid, directory = info(embedded.url)["process_id"], directory_of(embedded.url)
     assert is_alive(pid)
     embedded.stop()
-    wait_until(lambda: not is_alive(pid), "the server has ended", 2)
+    wait_until(lambda: not is_alive(pid), "the server has ended")
     assert not directory.exists()
     embedded.stop()
 
@@ -128,7 +128,7 @@ def test_it_comes_back_after_a_crash(embedded: EmbeddedRedis) -> None:
     second = wait_until(answers, "it answers again")
     assert second != first
     embedded.stop()
-    wait_until(lambda: not is_alive(second), "the second server has ended", 2)
+    wait_until(lambda: not is_alive(second), "the second server has ended")
 
 
 def test_two_are_strangers(embedded: EmbeddedRedis) -> None:

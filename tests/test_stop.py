@@ -24,6 +24,7 @@ from .conftest import StartServer
 from .frames import client_frame, server_frames
 from .harness import (
     DEADLINE,
+    SLOW,
     RedisProcess,
     ServerProcess,
     close_code,
@@ -61,12 +62,12 @@ def to_group(server: ServerProcess, number: int) -> None:
 either_target = pytest.mark.parametrize("send", [to_main, to_group])
 
 
-def stop(server: ServerProcess, number: int, send: Send = to_main, within: float = 12) -> float:
+def stop(server: ServerProcess, number: int, send: Send = to_main) -> float:
     """Signal a server that is ready; it must stop well. Returns the seconds it took."""
     server.descendants()
     began = time.monotonic()
     send(server, number)
-    server.wait(within)
+    server.wait()
     took = time.monotonic() - began
     server.stop()  # has stopped: checks exit code, log and processes
     return took
@@ -207,7 +208,7 @@ async def test_clients_that_do_not_answer_are_dropped(
         assert (await silent.request())[0] == 101
         took = await asyncio.to_thread(stop, server, signal.SIGTERM)
         assert await silent.close_code() == GOING_AWAY
-    assert 1.5 < took < 5
+    assert 1.5 < took < SLOW * 2.5
 
 
 @either_loop
@@ -227,7 +228,7 @@ async def test_clients_that_do_not_read_are_dropped(
     with closing(deaf_client(server, room)):
         await fill(server, room)
         took = await asyncio.to_thread(stop, server, signal.SIGTERM)
-    assert 1.4 < took < 5
+    assert 1.4 < took < SLOW * 2
 
 
 @either_loop
@@ -245,7 +246,7 @@ async def test_http_connections_do_not_hang_the_stop(
         for client in (idle, half, silent):
             with suppress(ConnectionError):
                 await asyncio.wait_for(client.reader.read(), DEADLINE)
-    assert took < 5
+    assert took < SLOW * 2
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "frozen"])
@@ -259,7 +260,7 @@ async def test_a_redis_that_is_away_does_not_hang_the_stop(
     await receive_event(client, "degraded")
     stopping = asyncio.create_task(asyncio.to_thread(stop, server, signal.SIGTERM))
     assert await close_code(client) == GOING_AWAY
-    assert await stopping < 8
+    assert await stopping < SLOW * 4
 
 
 @pytest.mark.parametrize("pause", [0, 0.01, 0.03, 0.1], ids="{} s".format)
@@ -269,7 +270,7 @@ def test_a_stop_right_after_the_start(
     """A pod that has only just connected to Redis stops like any other."""
     server = start_server("--single-process", REDIS_URL=shared_redis.url)
     time.sleep(pause)
-    assert stop(server, signal.SIGTERM) < 5
+    assert stop(server, signal.SIGTERM) < SLOW * 2
 
 
 async def test_the_reporter_closes_whenever_it_is_asked_to(shared_redis: RedisProcess) -> None:
@@ -281,7 +282,7 @@ async def test_the_reporter_closes_whenever_it_is_asked_to(shared_redis: RedisPr
         for _ in range(turns):
             await asyncio.sleep(0)
         closing_it = asyncio.create_task(reporter.close(1))
-        done, _ = await asyncio.wait([closing_it], timeout=4)
+        done, _ = await asyncio.wait([closing_it], timeout=DEADLINE)
         if not done:
             reporter._task.cancel()  # the first cancel was lost; do not wait for ever here
             await closing_it
@@ -318,7 +319,10 @@ async def test_a_later_signal_kills(
 ) -> None:
     """A second signal, two seconds into a slow drain, ends the server at once."""
     room = f"stop-kill-{number.name}"
-    server = start_server(workers=1, REDIS_URL=shared_redis.url, CHAT_DRAIN_TIMEOUT="8", **ROOMY)
+    drain_timeout = 15.0
+    server = start_server(
+        workers=1, REDIS_URL=shared_redis.url, CHAT_DRAIN_TIMEOUT=f"{drain_timeout}", **ROOMY
+    )
     with closing(deaf_client(server, room)):
         await fill(server, room)
         descendants = server.descendants()
@@ -328,9 +332,9 @@ async def test_a_later_signal_kills(
         await asyncio.sleep(2.2)  # signals within two seconds say the same
         assert server.process.poll() is None, "the drain was to be slow"
         server.signal(number)
-        server.wait(1.5)
-        wait_until(lambda: not any(map(is_alive, descendants)), "its processes are gone", 1.5)
-        assert time.monotonic() - received < 8
+        server.wait()
+        wait_until(lambda: not any(map(is_alive, descendants)), "its processes are gone")
+        assert time.monotonic() - received < drain_timeout
     assert "Received a second signal" in server.log
 
 

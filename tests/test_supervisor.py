@@ -19,6 +19,7 @@ from .conftest import StartServer
 from .harness import (
     DEADLINE,
     ROOT,
+    SLOW,
     RedisProcess,
     ServerProcess,
     eventually,
@@ -29,8 +30,6 @@ from .harness import (
 
 GOING_AWAY = 1001
 ABNORMAL = 1006
-SLOW = 2
-"""How many times slower than promised a busy machine may start a worker."""
 
 
 def pids(server: ServerProcess, pods: int) -> dict[str, int]:
@@ -88,7 +87,7 @@ async def test_a_killed_worker_is_replaced(
         return {pod["pod_id"]: pod["connections"] for pod in server.stats()["pods"]}
 
     await eventually(lambda: connections() == {survivor: 2, new: 1}, "the stats are right")
-    assert time.monotonic() - killed < 10
+    assert time.monotonic() - killed < SLOW * 10
 
     await is_served(clients[survivor], "it was replaced")
     await after[new].send('{"data": "from the new pod"}')
@@ -117,7 +116,7 @@ async def test_connects_wait_while_all_workers_are_dead(
     assert time.monotonic() - killed < SLOW * 3
     await asyncio.to_thread(server.wait_ready, 4)
     await eventually(lambda: len(server.stats()["pods"]) == 2, "the stats know the new pods only")
-    assert time.monotonic() - killed < 10
+    assert time.monotonic() - killed < SLOW * 10
     assert pids(server, 2).keys().isdisjoint(before)
     await asyncio.gather(*(client.close() for client in clients))
 
@@ -133,7 +132,7 @@ def test_a_stop_right_after_a_death_is_orderly(
     for pid in server.worker_pids[:victims]:
         kill(pid)
     server.signal(number)
-    server.wait(8)
+    server.wait()
     server.stop()
 
 
@@ -151,7 +150,7 @@ async def test_a_stop_during_the_back_off_is_orderly(
 
     server.signal(signal.SIGTERM)
     assert await close_code(client) == GOING_AWAY
-    await asyncio.to_thread(server.wait, 8)
+    await asyncio.to_thread(server.wait)
     server.stop()
 
 
@@ -348,7 +347,7 @@ def test_a_worker_that_hangs_does_not_hang_the_stop(start_server: StartServer) -
     os.kill(server.worker_pids[0], signal.SIGSTOP)
     began = time.monotonic()
     server.signal(signal.SIGTERM)
-    assert server.wait(12) == 0
+    assert server.wait() == 0
     assert time.monotonic() - began > 5
     assert re.search(
         rf"Killed worker \S+ \(PID {server.worker_pids[0]}\): it did not stop within 5.5 s",
