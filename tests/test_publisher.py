@@ -13,8 +13,8 @@ import redis.asyncio
 from sanic_chat.broker import Endpoint, Publisher
 from sanic_chat.broker.publisher import CHUNK_BYTES, PATIENCE_SECONDS
 
-from .clients import SLOW, RedisProxy, behave
-from .harness import RedisProcess, eventually
+from .clients import RedisProxy, behave
+from .harness import SLOW, RedisProcess, eventually
 
 CHANNEL = b"realtime:room:publisher"
 LARGE = b"x" * 60_000
