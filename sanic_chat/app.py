@@ -22,12 +22,14 @@ import ujson
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
+from .arrival import ArrivalProtocol
 from .broker.embedded import EmbeddedRedis, find_server_program
 from .config import Config
 from .drain import drain_sessions
+from .entrance import Entrance
 from .errors import ConfigError
+from .handshake import HandshakeReader
 from .http_connections import (
-    ChatHttpProtocol,
     ChatRequest,
     HttpDeadlines,
     close_http_connections,
@@ -69,7 +71,7 @@ class ChatServer(Sanic[SanicConfig, SimpleNamespace]):
         """As `Sanic.prepare`, which the command line and `run` both call before serving."""
         if settings.get("backlog", 100) == 100:  # Sanic's default
             settings["backlog"] = self.ctx.config.backlog
-        settings["protocol"] = settings.get("protocol") or ChatHttpProtocol
+        settings["protocol"] = settings.get("protocol") or ArrivalProtocol
         if not Sanic.test_mode:
             hold_stop_signals()
         super().prepare(*arguments, **settings)
@@ -102,7 +104,7 @@ def create_app(*, config: Config | None = None) -> ChatServer:
         configure_logging=True,
     )
     app.ctx.authenticator = _authenticator(config)
-    app.ctx.origins = OriginPolicy(config.allowed_origins)
+    app.ctx.handshake_reader = HandshakeReader({config.api_prefix, ""})
     if config.redis_url is None:
         find_server_program()  # what is missing is said before anything starts
     keep_tokens_out_of_logs()
@@ -197,6 +199,12 @@ async def _start_pod(app: ChatServer) -> None:
     await pod.start()
     reporter.start()
     app.ctx.pod = pod
+    app.ctx.entrance = Entrance(
+        pod,
+        origins=OriginPolicy(config.allowed_origins),
+        authenticator=app.ctx.authenticator,
+        retry_after=config.retry_after,
+    )
     app.ctx.reporter = reporter
     app.ctx.http_deadlines = HttpDeadlines(
         asyncio.get_running_loop(),

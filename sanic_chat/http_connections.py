@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import ujson
 from sanic import Request
@@ -37,6 +37,18 @@ class Phase(Enum):
     HEAD = "head"  # a request's head is to come, or has begun
     IDLE = "idle"  # kept alive: a request was answered, and the next has not begun
     BUSY = "busy"  # a request is being answered
+
+
+class HttpConnection(Protocol):
+    """A connection that is still HTTP, as deadlines and drain see it."""
+
+    transport: asyncio.Transport | None
+
+    def look(self, limits: Mapping[Phase, int]) -> None:
+        """Cut the connection if it has been in one phase of one request for too many looks."""
+
+    def close_if_idle(self) -> bool:
+        """Close the connection unless a request is under way; whether it was closed."""
 
 
 class ChatRequest(Request[Any, Any]):
@@ -69,9 +81,17 @@ class ChatHttpProtocol(HttpProtocol):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.app.ctx.http_connections = self.connections  # lets the drain reach them
         self._looks = 0
         self._seen: tuple[int, Phase] | None = None
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, *, looks: int) -> None:
+        """Go on with a connection whose first bytes, and looks, another protocol has seen."""
+        if looks >= 0:
+            self._looks = looks
+            self._seen = 0, Phase.HEAD
+        transport.set_protocol(self)
+        self.connection_made(transport)  # type: ignore[no-untyped-call]
+        self.data_received(data)
 
     def check_timeouts(self) -> None:
         """In place of Sanic's, whose clock every byte that arrives puts back."""
@@ -115,7 +135,7 @@ class HttpDeadlines:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        connections: Callable[[], set[ChatHttpProtocol]],
+        connections: Callable[[], set[HttpConnection]],
         *,
         head_timeout: float,
         idle_timeout: float,
@@ -156,7 +176,7 @@ def limit_tls_handshakes(server: dict[str, Any], seconds: float) -> None:
         server["asyncio_server_kwargs"] = {"ssl_handshake_timeout": seconds}
 
 
-async def close_http_connections(connections: set[ChatHttpProtocol], *, timeout: float) -> None:
+async def close_http_connections(connections: set[HttpConnection], *, timeout: float) -> None:
     """Close what Sanic still holds: idle connections now, others when their request is done.
 
     After `timeout` seconds they are aborted. Without this, `Server.wait_closed()` blocks on

@@ -57,6 +57,11 @@ class Rooms:
         _, pending = await asyncio.wait(waiting, timeout=self._subscribe_timeout)
         return not pending
 
+    def are_confirmed(self, name: str | None, *, presence: bool) -> bool:
+        """Whether `prepare` would have nothing to wait for, nor anything else to do."""
+        confirmed = self._subscriber.confirmed
+        return all(channel in confirmed for channel in _channels(name, presence=presence))
+
     def forget(self, name: str | None, *, presence: bool) -> None:
         """What was prepared does not come: let go of what nobody else needs."""
         for channel in _channels(name, presence=presence):

@@ -11,11 +11,13 @@ from typing import Any
 from sanic import HTTPResponse, Request
 
 from sanic_chat import create_app
+from sanic_chat.entrance import switch_protocols
 from sanic_chat.errors import UpgradeRefused
+from sanic_chat.handshake import accept_of
 from sanic_chat.pod import Pod
 from sanic_chat.send_queue import Missed
 from sanic_chat.session import Session
-from sanic_chat.upgrade import answers_with_a_socket, check_handshake, take_over
+from sanic_chat.upgrade import answers_with_a_socket, handshake_of, take_socket
 from sanic_chat.web.errors import refusal_response
 from sanic_chat.websocket import BINARY, TEXT, FrameParser, text_frame
 
@@ -89,11 +91,14 @@ class EchoOwner:
 async def echo(request: Request) -> HTTPResponse | None:
     """The upgrade to a session that echoes."""
     try:
-        accept = check_handshake(request)
+        accept = accept_of(handshake_of(request))
     except UpgradeRefused as refusal:
         return refusal_response(refusal)
     session = EchoSession(EchoOwner(request.app.ctx.pod))
-    take_over(request, session, accept, lambda: None)
+    socket = take_socket(request)
+    if socket is not None:
+        transport, early = socket
+        switch_protocols(transport, session, accept, early, on_open=lambda: None)
     return None
 
 

@@ -30,6 +30,7 @@ from sanic.worker.serve import worker_serve
 
 from sanic_chat import create_app
 from sanic_chat.app import ChatServer
+from sanic_chat.arrival import ArrivalProtocol
 from sanic_chat.config import Config
 from sanic_chat.http_connections import ChatHttp, ChatHttpProtocol
 
@@ -53,6 +54,7 @@ async def serving(app: App) -> AsyncIterator[None]:
         return_asyncio_server=True,
     )
     assert server is not None
+    app.ctx.http_connections = server.connections
     await server.startup()
     await server.before_start()
     await server.after_start()
@@ -193,7 +195,7 @@ def test_the_settings_of_a_server(in_process: None, tls: ssl.SSLContext | None) 
     try:
         app.prepare(ssl=tls)
         [info] = app.state.server_info
-        assert info.settings["protocol"] is ChatHttpProtocol
+        assert info.settings["protocol"] is ArrivalProtocol
         expected = None if tls is None else {"ssl_handshake_timeout": 7}
         assert info.settings.get("asyncio_server_kwargs") == expected
         assert "asyncio_server_kwargs" in inspect.signature(worker_serve).parameters
