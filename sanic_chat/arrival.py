@@ -95,14 +95,15 @@ class ArrivalProtocol(asyncio.Protocol):
         return True
 
     async def _wait(self, entrance: Entrance, visitor: Visitor, head: bytes) -> None:
+        transport = self.transport
+        assert transport is not None
         try:
             await entrance.admit(visitor, self._take_socket)
         except UpgradeRefused:
             self._hand_to_sanic(head + self._early)
         except Exception:
             logger.exception("A handshake failed")
-            if self.transport is not None:
-                self.transport.abort()
+            transport.abort()
 
     def _take_socket(self) -> tuple[asyncio.Transport, bytes] | None:
         transport = self.transport

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from uuid_utils import uuid7
 
@@ -28,8 +27,7 @@ TakeSocket = Callable[[], tuple[asyncio.Transport, bytes] | None]
 """Gives a client's socket, and what it sent right behind its handshake; None if it is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
+class Visitor(NamedTuple):
     """A client whose handshake is in order."""
 
     client_id: str

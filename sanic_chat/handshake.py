@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 import httptools
@@ -37,8 +36,7 @@ HEADERS: Final = (
 _NO_LINES: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """What a client's opening request says, decoded and not judged yet."""
 
     path_room: str | None
@@ -59,8 +57,7 @@ class Handshake:
         return lines[0] if lines else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What a client wants to be connected to."""
 
     room: str | None
@@ -214,6 +211,6 @@ class _Head:
         name = name.lower()
         known = _KNOWN.get(name)
         if known is not None:
-            self.headers.setdefault(known, []).append(value.decode("ascii"))
+            self.headers.setdefault(known, []).append(value.decode("ascii").strip())
         elif name in _UNUSUAL:
             self.is_plain = False

@@ -59,8 +59,7 @@ class Rooms:
 
     def are_confirmed(self, name: str | None, *, presence: bool) -> bool:
         """Whether `prepare` would have nothing to wait for, nor anything else to do."""
-        confirmed = self._subscriber.confirmed
-        return all(channel in confirmed for channel in _channels(name, presence=presence))
+        return self._subscriber.confirmed.issuperset(_channels(name, presence=presence))
 
     def forget(self, name: str | None, *, presence: bool) -> None:
         """What was prepared does not come: let go of what nobody else needs."""

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sanic import Sanic
 
 from .harness import RedisProcess, ServerProcess
 from .tls import Certificate
@@ -75,6 +76,12 @@ def redis() -> Iterator[RedisProcess]:
     """A Redis of the test's own, to do harm to."""
     with running_redis() as process:
         yield process
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sanic's test mode: applications may have the same name, and leave signals alone."""
+    monkeypatch.setattr(Sanic, "test_mode", True)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import multiprocessing
 import signal
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
@@ -34,57 +34,18 @@ from sanic_chat.arrival import ArrivalProtocol
 from sanic_chat.config import Config
 from sanic_chat.http_connections import ChatHttp, ChatHttpProtocol
 
-from .clients import RawClient
-from .harness import RedisProcess, eventually, free_port, wait_until
+from .harness import RedisProcess, eventually, wait_until
+from .serving import App, client_of, serving
 
 SESSIONS = 10
-
-
-App = Sanic[Any, Any]
-
-
-@asynccontextmanager
-async def serving(app: App) -> AsyncIterator[None]:
-    """Serve an application in the test's own loop, on `app.ctx.port`."""
-    app.ctx.port = free_port()
-    server = await app.create_server(
-        host="127.0.0.1",
-        port=app.ctx.port,
-        protocol=ChatHttpProtocol,
-        return_asyncio_server=True,
-    )
-    assert server is not None
-    app.ctx.http_connections = server.connections
-    await server.startup()
-    await server.before_start()
-    await server.after_start()
-    try:
-        yield
-    finally:
-        await server.before_stop()
-        server.close()
-        await server.wait_closed()
-        await server.after_stop()
-        Sanic.unregister_app(app)
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sanic's test mode: applications may have the same name, and leave signals alone."""
-    monkeypatch.setattr(Sanic, "test_mode", True)
 
 
 @pytest.fixture
 async def app(in_process: None, shared_redis: RedisProcess) -> AsyncIterator[ChatServer]:
     """The chat server inside the test's own loop."""
     app = create_app(config=Config(redis_url=shared_redis.url))
-    async with serving(app):
+    async with serving(app, ChatHttpProtocol):
         yield app
-
-
-def client_of(app: App) -> RawClient:
-    """A client of the server in the test's own loop; it needs no task."""
-    return RawClient(SimpleNamespace(port=app.ctx.port, tls=None))  # type: ignore[arg-type]
 
 
 def http_protocols() -> list[HttpProtocol]:
@@ -222,7 +183,7 @@ async def test_only_a_marked_handler_may_return_nothing(in_process: None, marked
     app: App = Sanic("internals")
     app.config.MOTD = False  # it looks for plugins, and imports what they need
     app.add_route(handler, "/nothing")
-    async with serving(app), client_of(app) as client:
+    async with serving(app, ChatHttpProtocol), client_of(app) as client:
         status, _, _ = await client.request("/nothing")
         assert status == 101
         behind = await client.reader.read()
