@@ -5,7 +5,8 @@ its way to a handler. A handshake that comes whole in its first packet needs non
 is not quite like that, and every refusal, is left to Sanic's own protocol with the same bytes, so
 that there is one place that answers in HTTP.
 
-Of Sanic's inside it knows what a protocol is made with, and what the set of connections is for.
+Of Sanic's inside it knows what a protocol is made with, what the set of connections is for, and
+where an application has its request middleware: one that has any sees every handshake.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
+
+from sanic import Sanic
 
 from .entrance import Entrance, Visitor
 from .errors import UpgradeRefused
@@ -28,9 +31,9 @@ class ArrivalProtocol(asyncio.Protocol):
     """A connection up to its first bytes, and up to its session's first if they are a handshake."""
 
     __slots__ = (
+        "_app",
         "_arguments",
         "_connections",
-        "_context",
         "_early",
         "_looks",
         "_visit",
@@ -41,9 +44,9 @@ class ArrivalProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._arguments = arguments
         """What Sanic makes its own protocol with."""
+        self._app: Sanic[Any, Any] = arguments["app"]
         self._connections: set[HttpConnection] = arguments["connections"]
-        self._context = arguments["app"].ctx
-        self._context.http_connections = self._connections  # lets the drain reach them
+        self._app.ctx.http_connections = self._connections  # lets the drain reach them
         self._looks = -1
         self._visit: asyncio.Task[None] | None = None
         self._early = b""
@@ -71,8 +74,11 @@ class ArrivalProtocol(asyncio.Protocol):
 
     def _is_let_in(self, data: bytes) -> bool:
         """Whether the client is in now, or waits for no more than Redis."""
-        reader: HandshakeReader = self._context.handshake_reader
-        entrance: Entrance = self._context.entrance
+        app = self._app
+        if app.request_middleware or app.named_request_middleware:
+            return False
+        reader: HandshakeReader = app.ctx.handshake_reader
+        entrance: Entrance = app.ctx.entrance
         assert self.transport is not None
         secure = self.transport.get_extra_info("sslcontext") is not None
         plain = reader.read(data, secure=secure)

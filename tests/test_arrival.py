@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from sanic import Request
 from sanic.server import HttpProtocol
 
 from sanic_chat import create_app, http_connections
@@ -210,6 +211,28 @@ async def test_in_two_packets(app: ChatServer, by_sanic: list[bytes]) -> None:
         assert b'"welcome"' in (await client.frame())[1]
         assert b'"early"' in (await client.frame())[1]
     assert by_sanic == [data[:20]]
+
+
+@pytest.mark.parametrize("by_name", [False, True], ids=["all requests", "a route"])
+async def test_middleware_sees_all(
+    shared_redis: RedisProcess, by_sanic: list[bytes], *, by_name: bool
+) -> None:
+    """Whoever adds request middleware to the application has it called for handshakes too."""
+    app = create_app(config=Config(redis_url=shared_redis.url))
+    seen = []
+
+    async def look(request: Request) -> None:
+        seen.append(request.path)
+
+    if by_name:
+        app.register_named_middleware(look, ["sanic_chat.chat.ws_room"])
+    else:
+        app.register_middleware(look)
+    async with serving(app), client_of(app) as client:
+        client.send(request("/api/chat-api/ws/lobby"))
+        assert (await client.answer())[0] == 101
+    assert seen == ["/api/chat-api/ws/lobby"]
+    assert len(by_sanic) == 1
 
 
 async def test_a_refusal_is_counted_once(app: ChatServer, by_sanic: list[bytes]) -> None:
