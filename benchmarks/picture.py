@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .fit import Line
-from .report import title
 from .results import Result
 from .scenarios import SCENARIOS
+from .systems import title
 
 Summary = dict[str, dict[str, Result]]
 

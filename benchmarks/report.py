@@ -21,7 +21,7 @@ from sanic_chat.broker.embedded import find_server_program
 
 from .results import Latency, Result, median_of
 from .scenarios import SCENARIOS, Connects, Idle, Storm
-from .systems import SEND_PRICE, SYSTEMS
+from .systems import SEND_PRICE, title
 
 _COLUMNS = (
     "",
@@ -45,11 +45,6 @@ def summary(results: Iterable[Result]) -> dict[str, dict[str, Result]]:
         scenario: {system: median_of(rounds) for system, rounds in systems.items()}
         for scenario, systems in grouped.items()
     }
-
-
-def title(system: str) -> str:
-    """A system's name for people."""
-    return SEND_PRICE.title if system == SEND_PRICE.name else SYSTEMS[system].title
 
 
 def tables(results: Iterable[Result]) -> str:

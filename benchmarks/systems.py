@@ -86,6 +86,11 @@ SEND_PRICE = System("send_price", "only send()", (_PYTHON, "-m", "benchmarks.pee
 """No system, but the floor: what the kernel takes for the same bytes to the same sockets."""
 
 
+def title(system: str) -> str:
+    """A system's name for people."""
+    return SEND_PRICE.title if system == SEND_PRICE.name else SYSTEMS[system].title
+
+
 class Server:
     """A server from its start on; `wait_ready` before anything else, `close` at the end."""
 
