@@ -121,6 +121,26 @@ class FrameParser:
             self._buffer = data[consumed:] if consumed else data
         return events
 
+    def whole_text(self, data: bytes) -> bytes | None:
+        """The message, if these next bytes are exactly one short text frame with all of it.
+
+        Nearly every chunk is. None changes nothing: it is for `receive` to take them.
+        """
+        length = len(data) - 6
+        if (
+            0 <= length <= 125
+            and data[1] == _MASKED | length
+            and data[0] == _WHOLE_TEXT
+            and not self._buffer
+            and self._fragments is None
+            and length <= self._max_message_bytes
+            and not self.finished
+        ):
+            payload = apply_mask(data[6:], data[2:6])
+            if payload.isascii() or _is_utf8(payload):
+                return payload
+        return None
+
     def _parse(self, data: bytes, events: list[tuple[int, bytes]]) -> int:
         """Append the events in `data` and return how many bytes they took."""
         position = 0
@@ -148,8 +168,8 @@ class FrameParser:
             position = stop
             payload = apply_mask(data[start:stop], data[start - 4 : start])
             if first == _WHOLE_TEXT:
-                if not payload.isascii():
-                    _check_utf8(payload)
+                if not (payload.isascii() or _is_utf8(payload)):
+                    raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8")
                 events.append((TEXT, payload))
             elif first & 0x8:
                 opcode = first & 0xF
@@ -236,11 +256,12 @@ class FrameParser:
             raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
 
 
-def _check_utf8(payload: bytes) -> None:
+def _is_utf8(payload: bytes) -> bool:
     try:
         payload.decode()
     except UnicodeDecodeError:
-        raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
+        return False
+    return True
 
 
 def parse_close(payload: bytes) -> tuple[int | None, str]:
@@ -263,6 +284,9 @@ def parse_close(payload: bytes) -> tuple[int | None, str]:
 
 def text_frame(payload: bytes) -> bytes:
     """A complete, unmasked text frame; `payload` must be UTF-8."""
+    length = len(payload)
+    if 126 <= length < 0x10000:  # as most are
+        return _MEDIUM_HEADER(_WHOLE_TEXT, 126, length) + payload
     return _frame(TEXT, payload)
 
 
