@@ -2,7 +2,7 @@
 
     session ─→ message_received ─┬→ hub.deliver (members here, in this loop turn)
                                  └→ publisher.publish (everybody else)
-    Redis ─→ _envelope_received ─→ own pod ID? dropped : hub.deliver
+    Redis ─→ subscriber: own pod ID? dropped : _envelope_received ─→ hub.deliver
 
 May live here: what happens when a session opens, speaks, joins, leaves or closes, and when
 Redis comes and goes. Must not know Sanic, nor how bytes get in and out of sockets.
@@ -80,7 +80,6 @@ class Pod:
         self.started_at = time.monotonic()
         self.messages_in = 0
         """Messages that clients sent and that were passed on."""
-        self.echoes = 0
         self.dropped: Counter[str] = Counter()
         """Messages that went nowhere, by reason; the publisher counts its own."""
         self.closed_sessions = asyncio.Event()
@@ -99,6 +98,7 @@ class Pod:
         self._backpressure_bytes = config.backpressure_bytes
         self._timestamp = TimestampText()
         self._envelope_head = envelope_head(self.id)
+        self._reordered_echoes = 0  # with the pod ID elsewhere: somebody else has sent them
         self._bad_envelope = RateLimitedWarning()
         self.notifier = Notifier(self._timestamp)
 
@@ -123,6 +123,7 @@ class Pod:
             timeout=config.redis_timeout,
             unsubscribe_delay=config.unsubscribe_delay,
             is_needed=self.hub.rooms.__contains__,
+            echo_prefix=self._envelope_head,
             on_message=self._envelope_received,
             on_down=partial(self._link_lost, lossy=True),
         )
@@ -315,6 +316,11 @@ class Pod:
         """Whether the pod has caught up, and reads again from who was held."""
         return self.hub.held_bytes <= self._backpressure_bytes // 2 and not self.publisher.congested
 
+    @property
+    def echoes(self) -> int:
+        """Messages that came back from Redis, and had been delivered here before."""
+        return self.subscriber.echoes + self._reordered_echoes
+
     # -- who comes and goes ----------------------------------------------------------------
 
     def _announce(self, session: Session, room: str, event: str) -> None:
@@ -340,9 +346,6 @@ class Pod:
         self.outage.begin(min(good_until, self.proof.good_until), lossy=lossy)
 
     def _envelope_received(self, channel: bytes, payload: bytes) -> None:
-        if payload.startswith(self._envelope_head):
-            self.echoes += 1
-            return
         room = self.hub.rooms.get(channel)
         if room is None:
             # The last member has left, and the subscription has not been given up yet; or:
@@ -358,7 +361,7 @@ class Pod:
             self._bad_envelope.log("Dropped what was published on %r: %.200s", channel, reason)
             return
         if envelope.pod_id == self.id:
-            self.echoes += 1
+            self._reordered_echoes += 1
             return
         self.hub.deliver(
             room,
