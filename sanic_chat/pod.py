@@ -16,9 +16,12 @@ import time
 from collections import Counter
 from functools import partial
 
+from msgspec import UNSET
+
 from . import notices
 from .admission import Admission
 from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
+from .clock import Clock
 from .commands import Commands
 from .config import DROP_OLDEST, Config
 from .errors import BadEnvelope, BadMessage
@@ -34,7 +37,6 @@ from .message import (
     json_bytes,
     json_text,
     json_value,
-    new_id,
     parse_envelope,
     parse_message,
     parse_room_name,
@@ -51,7 +53,6 @@ from .room import Room
 from .rooms import Rooms
 from .send_queue import Missed, SendQueues
 from .session import Session, State
-from .timestamp import TimestampText
 
 START_SECONDS = 3.0
 """How long a starting pod waits for Redis before it serves its own clients without it."""
@@ -96,11 +97,11 @@ class Pod:
         """Handshakes that were refused, by code."""
         self._config = config
         self._backpressure_bytes = config.backpressure_bytes
-        self._timestamp = TimestampText()
+        self._clock = Clock()
         self._envelope_head = envelope_head(self.id)
         self._reordered_echoes = 0  # with the pod ID elsewhere: somebody else has sent them
         self._bad_envelope = RateLimitedWarning()
-        self.notifier = Notifier(self._timestamp)
+        self.notifier = Notifier(self._clock)
 
         loop = asyncio.get_running_loop()
         self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
@@ -263,23 +264,18 @@ class Pod:
             self.intake.hold(session)
 
     def _publish(self, session: Session, message: ClientMessage) -> None:
-        room = self._target(session, message)
-        id = message.id.encode() if message.id else new_id()
+        room = session.room  # nearly always the one
+        if message.room is not UNSET or room is None or session not in room.members:
+            room = self._target(session, message)
+        id, timestamp = self._clock.stamp()
+        if message.id:
+            id = message.id.encode()
         body = build_message(
-            id=id,
-            type=message.type.encode(),
-            room=room.json_name,
-            sender=session.sender,
-            data=message.data,
-            timestamp=self._timestamp.now(),
+            id, message.type.encode(), room.json_name, session.sender, message.data, timestamp
         )
         self.messages_in += 1
-        self.hub.deliver(room, body, sender=session)
-        self.publisher.publish(
-            room.channel,
-            self._envelope_head + body[1:],
-            (session, id),
-        )
+        self.hub.deliver(room, body, session)
+        self.publisher.publish(room.channel, self._envelope_head + body[1:], (session, id))
 
     def _target(self, session: Session, message: ClientMessage) -> Room:
         """The room a message is for. Raises BadMessage `bad_room` or `not_in_room`."""
@@ -326,13 +322,14 @@ class Pod:
     def _announce(self, session: Session, room: str, event: str) -> None:
         """Tell who asked for presence, on every pod, that a session joined or left a room."""
         channel = presence_channel(room)
+        id, timestamp = self._clock.stamp()
         body = build_message(
-            id=new_id(),
+            id=id,
             type=b"presence",
             room=json_text(room),
             sender=session.sender,
             data=_PRESENCE[event],
-            timestamp=self._timestamp.now(),
+            timestamp=timestamp,
         )
         listeners = self.hub.rooms.get(channel)
         if listeners is not None:
@@ -363,15 +360,19 @@ class Pod:
         if envelope.pod_id == self.id:
             self._reordered_echoes += 1
             return
+        id, timestamp = envelope.id.encode(), envelope.timestamp.encode()
+        if not (id and timestamp):
+            new_id, now = self._clock.stamp()
+            id, timestamp = id or new_id, timestamp or now
         self.hub.deliver(
             room,
             build_message(
-                id=envelope.id.encode() or new_id(),
+                id=id,
                 type=envelope.type.encode(),
                 room=room.json_name,
                 sender=json_text(envelope.sender),
                 data=envelope.data,
-                timestamp=envelope.timestamp.encode() or self._timestamp.now(),
+                timestamp=timestamp,
             ),
         )
         if self.hub.held_bytes > self._backpressure_bytes:
