@@ -38,6 +38,10 @@ _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WHOLE_TEXT: Final = 0x80 | TEXT
 _MASKED: Final = 0x80
 
+_SHORT_TEXT: Final = _WHOLE_TEXT << 8 | _MASKED
+"""Its two bytes of header, but for the length."""
+
+_SHORT_FRAMES: Final = [struct.Struct(f">H4s{length}s").unpack for length in range(126)]
 _SHORT_HEADER = struct.Struct(">BB").pack
 _MEDIUM_HEADER = struct.Struct(">BBH").pack
 _LONG_HEADER = struct.Struct(">BBQ").pack
@@ -73,6 +77,7 @@ class FrameParser:
         "_fragments",
         "_max_fragments",
         "_max_message_bytes",
+        "_max_short_bytes",
         "_needed",
         "_utf8",
         "failure",
@@ -81,6 +86,7 @@ class FrameParser:
 
     def __init__(self, max_message_bytes: int, max_fragments: int) -> None:
         self._max_message_bytes = max_message_bytes
+        self._max_short_bytes = min(125, max_message_bytes)
         self._max_fragments = max_fragments
         self._buffer: bytes | bytearray = b""
         self._needed = 0  # bytes the buffer must hold before another look at it is worth it
@@ -128,17 +134,16 @@ class FrameParser:
         """
         length = len(data) - 6
         if (
-            0 <= length <= 125
-            and data[1] == _MASKED | length
-            and data[0] == _WHOLE_TEXT
+            0 <= length <= self._max_short_bytes
             and not self._buffer
             and self._fragments is None
-            and length <= self._max_message_bytes
             and not self.finished
         ):
-            payload = apply_mask(data[6:], data[2:6])
-            if payload.isascii() or _is_utf8(payload):
-                return payload
+            header, mask, payload = _SHORT_FRAMES[length](data)
+            if header - _SHORT_TEXT == length:
+                message = apply_mask(payload, mask)
+                if message.isascii() or _is_utf8(message):
+                    return message
         return None
 
     def _parse(self, data: bytes, events: list[tuple[int, bytes]]) -> int:
