@@ -10,8 +10,10 @@ import time
 
 _IDS_PER_HEAD = 256
 _TAILS = [b"%02x" % number for number in range(_IDS_PER_HEAD)]
+"""How IDs end that begin with the same 34 characters, their head."""
+
 _RANDOM_BITS = 65
-"""Of the 66 that are left of an ID: the top one is 0, so that counting up has room."""
+"""Of the 66 bits that are neither time nor tail: the top one is 0, to have room to count up."""
 
 
 class Clock:
@@ -42,7 +44,7 @@ class Clock:
         self._second_text = ""
         self._timestamp = b""
         self._newest = -1  # the millisecond that IDs tell: never an earlier one than before
-        self._counter = 0  # of heads: the upper 66 of the 74 bits
+        self._counter = 0  # what a head has beside the time
         self._id_head = b""
         self._used = 0  # of the IDs that begin so
 
@@ -77,14 +79,10 @@ class Clock:
         self._begin_head()
 
     def _begin_head(self) -> None:
-        """What 256 IDs begin with: all of them but the last two digits."""
         self._used = 0
-        time_text = b"%012x" % self._newest
-        low = self._counter & (1 << 54) - 1
-        self._id_head = b"%b-%b-7%03x-%04x-%010x" % (
-            time_text[:8],
-            time_text[8:],
-            self._counter >> 54,
-            0x8000 | low >> 40,
-            low & (1 << 40) - 1,
+        rand_a, rand_b = divmod(self._counter * _IDS_PER_HEAD, 1 << 62)
+        number = self._newest << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b
+        digits = b"%032x" % number
+        self._id_head = b"-".join(
+            (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:30])
         )
