@@ -6,7 +6,7 @@ rooms, nor when it is its turn: that is the hub's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from .room import Member, Room
 
@@ -24,9 +24,12 @@ def take_pending(room: Room) -> tuple[bytes, int]:
 
 
 def write_to_all(
-    members: Sequence[Member], frames: bytes, messages: int, room: Room
+    members: Iterable[Member], frames: bytes, messages: int, room: Room
 ) -> list[Overflow]:
-    """Write a room's frames to members; returns those that cannot keep up."""
+    """Write a room's frames to members; returns those that cannot keep up.
+
+    Nobody joins or leaves by that: these are closed later.
+    """
     overflows: list[Overflow] = []
     for member in members:
         if member.writable:

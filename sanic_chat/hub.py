@@ -109,7 +109,7 @@ class Hub:
 
     # -- delivering ------------------------------------------------------------------------
 
-    def deliver(self, room: Room, message: bytes, *, sender: Member | None = None) -> None:
+    def deliver(self, room: Room, message: bytes, sender: Member | None = None) -> None:
         """Send a message to all members of a room, in this loop turn unless it is a large one.
 
         A `sender` on this pod gets it too, unless its `echo` is off, and before all others: who
@@ -167,9 +167,12 @@ class Hub:
 
     def _turn(self) -> None:
         self._turn_scheduled = False
-        # A room whose last fan-out is under way gathers more for its next one.
-        ready = [room for room in self._dirty if not room.fan_outs]
-        busy = [room for room in self._dirty if room.fan_outs] if self._fan_outs else []
+        ready: list[Room] = self._dirty
+        busy: list[Room] = []
+        if self._fan_outs:
+            # A room whose last fan-out is under way gathers more for its next one.
+            ready = [room for room in self._dirty if not room.fan_outs]
+            busy = [room for room in self._dirty if room.fan_outs]
         self._take(ready, left=busy)
         if self._fan_outs:
             self._close(self._fan_outs[0].write(self._slice_members))
@@ -206,9 +209,8 @@ class Hub:
     def _write_at_once(self, room: Room) -> list[Overflow]:
         """The whole fan-out to a room that is short, with nothing before it or of its own."""
         frames, messages = take_pending(room)
-        members = list(reversed(room.members))
-        overflows = write_to_all(members, frames, messages, room)
-        self.deliveries += messages * (len(members) - len(overflows))
+        overflows = write_to_all(reversed(room.members), frames, messages, room)
+        self.deliveries += messages * (len(room.members) - len(overflows))
         self.held_bytes -= len(frames)
         return overflows
 
@@ -219,6 +221,8 @@ class Hub:
 
     def _close(self, overflows: list[Overflow]) -> None:
         """Close slow consumers. Closing may deliver more, and changes who is in which room."""
+        if not overflows:
+            return
         lost: Counter[Member] = Counter()
         for session, messages in overflows:
             lost[session] += messages

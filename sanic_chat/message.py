@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 import ujson
-import uuid_utils
 
 from .errors import BadEnvelope, BadMessage
 from .names import ROOM_NAME_RULE, normalise_room_name
@@ -63,7 +62,7 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     room: str | None = None
 
 
-_client_message_decoder = msgspec.json.Decoder(ClientMessage)
+_decode_client_message = msgspec.json.Decoder(ClientMessage).decode
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _command_decoder = msgspec.json.Decoder(Command)
 
@@ -75,7 +74,7 @@ def parse_message(payload: bytes) -> ClientMessage:
     another shape, `bad_id` if its id is no UUID.
     """
     try:
-        message = _client_message_decoder.decode(payload)
+        message = _decode_client_message(payload)
     except msgspec.ValidationError as error:
         raise BadMessage(
             "bad_message", f'{error}; a message is like {{"data": "hi"}}', _id_of(payload)
@@ -130,31 +129,35 @@ def parse_envelope(payload: bytes) -> Envelope:
 
 
 def build_message(
-    *, id: bytes, type: bytes, room: bytes, sender: bytes, data: Any, timestamp: bytes
+    id: bytes, type: bytes, room: bytes, sender: bytes, data: Any, timestamp: bytes
 ) -> bytes:
     """The bytes of a message, always the same six keys in the same order.
 
     `room`, `sender` and `data` are JSON already; `id`, `type` and `timestamp` stand for
     themselves.
     """
-    return b'{"id":"%b","type":"%b","room":%b,"from":%b,"data":%b,"timestamp":"%b"}' % (
-        id,
-        type,
-        room,
-        sender,
-        data,
-        timestamp,
+    return b"".join(
+        (
+            b'{"id":"',
+            id,
+            b'","type":"',
+            type,
+            b'","room":',
+            room,
+            b',"from":',
+            sender,
+            b',"data":',
+            data,
+            b',"timestamp":"',
+            timestamp,
+            b'"}',
+        )
     )
 
 
 def envelope_head(pod_id: str) -> bytes:
     """What a pod's envelopes begin with; `envelope_head(pod_id) + message[1:]` is one."""
     return b'{"pod_id":%b,' % json_text(pod_id)
-
-
-def new_id() -> bytes:
-    """A new UUIDv7 (RFC 9562 section 5.7), so that IDs sort by time."""
-    return str(uuid_utils.uuid7()).encode()
 
 
 def json_text(text: str | None) -> bytes:

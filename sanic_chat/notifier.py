@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from . import notices
-from .message import NULL, SERVER_SENDER, build_message, json_bytes, new_id
+from .clock import Clock
+from .message import NULL, SERVER_SENDER, build_message, json_bytes
 from .send_queue import Missed
 from .session import Session
-from .timestamp import TimestampText
 from .websocket import text_frame
 
 
 class Notifier:
     """Sends system messages, and remembers who opted in to notices."""
 
-    def __init__(self, timestamp: TimestampText) -> None:
-        self._timestamp = timestamp
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._listeners: set[Session] = set()
 
     def add(self, session: Session) -> None:
@@ -37,13 +37,14 @@ class Notifier:
         )
 
     def _message(self, session: Session, notice: notices.Notice) -> bytes:
+        id, timestamp = self._clock.stamp()
         return build_message(
-            id=new_id(),
+            id=id,
             type=b"system",
             room=NULL if session.room is None else session.room.json_name,
             sender=SERVER_SENDER,
             data=json_bytes(notice),
-            timestamp=self._timestamp.now(),
+            timestamp=timestamp,
         )
 
     def redis_is_away(self) -> None:

@@ -2,7 +2,7 @@
 
     session ─→ message_received ─┬→ hub.deliver (members here, in this loop turn)
                                  └→ publisher.publish (everybody else)
-    Redis ─→ _envelope_received ─→ own pod ID? dropped : hub.deliver
+    Redis ─→ subscriber: own pod ID? dropped : _envelope_received ─→ hub.deliver
 
 May live here: what happens when a session opens, speaks, joins, leaves or closes, and when
 Redis comes and goes. Must not know Sanic, nor how bytes get in and out of sockets.
@@ -16,9 +16,12 @@ import time
 from collections import Counter
 from functools import partial
 
+from msgspec import UNSET
+
 from . import notices
 from .admission import Admission
 from .broker import DeliveryProof, Endpoint, Publisher, Subscriber
+from .clock import Clock
 from .commands import Commands
 from .config import DROP_OLDEST, Config
 from .errors import BadEnvelope, BadMessage
@@ -34,7 +37,6 @@ from .message import (
     json_bytes,
     json_text,
     json_value,
-    new_id,
     parse_envelope,
     parse_message,
     parse_room_name,
@@ -51,7 +53,6 @@ from .room import Room
 from .rooms import Rooms
 from .send_queue import Missed, SendQueues
 from .session import Session, State
-from .timestamp import TimestampText
 
 START_SECONDS = 3.0
 """How long a starting pod waits for Redis before it serves its own clients without it."""
@@ -80,7 +81,6 @@ class Pod:
         self.started_at = time.monotonic()
         self.messages_in = 0
         """Messages that clients sent and that were passed on."""
-        self.echoes = 0
         self.dropped: Counter[str] = Counter()
         """Messages that went nowhere, by reason; the publisher counts its own."""
         self.closed_sessions = asyncio.Event()
@@ -97,10 +97,11 @@ class Pod:
         """Handshakes that were refused, by code."""
         self._config = config
         self._backpressure_bytes = config.backpressure_bytes
-        self._timestamp = TimestampText()
+        self._clock = Clock()
         self._envelope_head = envelope_head(self.id)
+        self._reordered_echoes = 0  # with the pod ID elsewhere: somebody else has sent them
         self._bad_envelope = RateLimitedWarning()
-        self.notifier = Notifier(self._timestamp)
+        self.notifier = Notifier(self._clock)
 
         loop = asyncio.get_running_loop()
         self.hub = Hub(call_soon=loop.call_soon, everyone=Room(GLOBAL_CHANNEL, None, NULL))
@@ -123,6 +124,7 @@ class Pod:
             timeout=config.redis_timeout,
             unsubscribe_delay=config.unsubscribe_delay,
             is_needed=self.hub.rooms.__contains__,
+            echo_prefix=self._envelope_head,
             on_message=self._envelope_received,
             on_down=partial(self._link_lost, lossy=True),
         )
@@ -262,23 +264,18 @@ class Pod:
             self.intake.hold(session)
 
     def _publish(self, session: Session, message: ClientMessage) -> None:
-        room = self._target(session, message)
-        id = message.id.encode() if message.id else new_id()
+        room = session.room  # nearly always the one
+        if message.room is not UNSET or room is None or session not in room.members:
+            room = self._target(session, message)
+        id, timestamp = self._clock.stamp()
+        if message.id:
+            id = message.id.encode()
         body = build_message(
-            id=id,
-            type=message.type.encode(),
-            room=room.json_name,
-            sender=session.sender,
-            data=message.data,
-            timestamp=self._timestamp.now(),
+            id, message.type.encode(), room.json_name, session.sender, message.data, timestamp
         )
         self.messages_in += 1
-        self.hub.deliver(room, body, sender=session)
-        self.publisher.publish(
-            room.channel,
-            self._envelope_head + body[1:],
-            (session, id),
-        )
+        self.hub.deliver(room, body, session)
+        self.publisher.publish(room.channel, self._envelope_head + body[1:], (session, id))
 
     def _target(self, session: Session, message: ClientMessage) -> Room:
         """The room a message is for. Raises BadMessage `bad_room` or `not_in_room`."""
@@ -315,18 +312,24 @@ class Pod:
         """Whether the pod has caught up, and reads again from who was held."""
         return self.hub.held_bytes <= self._backpressure_bytes // 2 and not self.publisher.congested
 
+    @property
+    def echoes(self) -> int:
+        """Messages that came back from Redis, and had been delivered here before."""
+        return self.subscriber.echoes + self._reordered_echoes
+
     # -- who comes and goes ----------------------------------------------------------------
 
     def _announce(self, session: Session, room: str, event: str) -> None:
         """Tell who asked for presence, on every pod, that a session joined or left a room."""
         channel = presence_channel(room)
+        id, timestamp = self._clock.stamp()
         body = build_message(
-            id=new_id(),
+            id=id,
             type=b"presence",
             room=json_text(room),
             sender=session.sender,
             data=_PRESENCE[event],
-            timestamp=self._timestamp.now(),
+            timestamp=timestamp,
         )
         listeners = self.hub.rooms.get(channel)
         if listeners is not None:
@@ -340,9 +343,6 @@ class Pod:
         self.outage.begin(min(good_until, self.proof.good_until), lossy=lossy)
 
     def _envelope_received(self, channel: bytes, payload: bytes) -> None:
-        if payload.startswith(self._envelope_head):
-            self.echoes += 1
-            return
         room = self.hub.rooms.get(channel)
         if room is None:
             # The last member has left, and the subscription has not been given up yet; or:
@@ -358,17 +358,21 @@ class Pod:
             self._bad_envelope.log("Dropped what was published on %r: %.200s", channel, reason)
             return
         if envelope.pod_id == self.id:
-            self.echoes += 1
+            self._reordered_echoes += 1
             return
+        id, timestamp = envelope.id.encode(), envelope.timestamp.encode()
+        if not (id and timestamp):
+            new_id, now = self._clock.stamp()
+            id, timestamp = id or new_id, timestamp or now
         self.hub.deliver(
             room,
             build_message(
-                id=envelope.id.encode() or new_id(),
+                id=id,
                 type=envelope.type.encode(),
                 room=room.json_name,
                 sender=json_text(envelope.sender),
                 data=envelope.data,
-                timestamp=envelope.timestamp.encode() or self._timestamp.now(),
+                timestamp=timestamp,
             ),
         )
         if self.hub.held_bytes > self._backpressure_bytes:

@@ -132,6 +132,11 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.state is _OPEN:
             self.quiet_looks = 0
+            if self._unread is None and not self._held:
+                message = self._parser.whole_text(data)
+                if message is not None:
+                    self.owner.message_received(self, message)
+                    return
         elif not self._still_listens(len(data)):
             return
         frames = self._parser.receive(data)

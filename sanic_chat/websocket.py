@@ -38,6 +38,10 @@ _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WHOLE_TEXT: Final = 0x80 | TEXT
 _MASKED: Final = 0x80
 
+_SHORT_TEXT: Final = _WHOLE_TEXT << 8 | _MASKED
+"""Its two bytes of header, but for the length."""
+
+_SHORT_FRAMES: Final = [struct.Struct(f">H4s{length}s").unpack for length in range(126)]
 _SHORT_HEADER = struct.Struct(">BB").pack
 _MEDIUM_HEADER = struct.Struct(">BBH").pack
 _LONG_HEADER = struct.Struct(">BBQ").pack
@@ -73,6 +77,7 @@ class FrameParser:
         "_fragments",
         "_max_fragments",
         "_max_message_bytes",
+        "_max_short_bytes",
         "_needed",
         "_utf8",
         "failure",
@@ -81,6 +86,7 @@ class FrameParser:
 
     def __init__(self, max_message_bytes: int, max_fragments: int) -> None:
         self._max_message_bytes = max_message_bytes
+        self._max_short_bytes = min(125, max_message_bytes)
         self._max_fragments = max_fragments
         self._buffer: bytes | bytearray = b""
         self._needed = 0  # bytes the buffer must hold before another look at it is worth it
@@ -121,6 +127,25 @@ class FrameParser:
             self._buffer = data[consumed:] if consumed else data
         return events
 
+    def whole_text(self, data: bytes) -> bytes | None:
+        """The message, if these next bytes are exactly one short text frame with all of it.
+
+        Nearly every chunk is. None changes nothing: it is for `receive` to take them.
+        """
+        length = len(data) - 6
+        if (
+            0 <= length <= self._max_short_bytes
+            and not self._buffer
+            and self._fragments is None
+            and not self.finished
+        ):
+            header, mask, payload = _SHORT_FRAMES[length](data)
+            if header - _SHORT_TEXT == length:
+                message = apply_mask(payload, mask)
+                if message.isascii() or _is_utf8(message):
+                    return message
+        return None
+
     def _parse(self, data: bytes, events: list[tuple[int, bytes]]) -> int:
         """Append the events in `data` and return how many bytes they took."""
         position = 0
@@ -148,8 +173,8 @@ class FrameParser:
             position = stop
             payload = apply_mask(data[start:stop], data[start - 4 : start])
             if first == _WHOLE_TEXT:
-                if not payload.isascii():
-                    _check_utf8(payload)
+                if not (payload.isascii() or _is_utf8(payload)):
+                    raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8")
                 events.append((TEXT, payload))
             elif first & 0x8:
                 opcode = first & 0xF
@@ -236,11 +261,12 @@ class FrameParser:
             raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
 
 
-def _check_utf8(payload: bytes) -> None:
+def _is_utf8(payload: bytes) -> bool:
     try:
         payload.decode()
     except UnicodeDecodeError:
-        raise CloseConnection(CloseCode.INVALID_TEXT, "text must be UTF-8") from None
+        return False
+    return True
 
 
 def parse_close(payload: bytes) -> tuple[int | None, str]:
@@ -263,6 +289,9 @@ def parse_close(payload: bytes) -> tuple[int | None, str]:
 
 def text_frame(payload: bytes) -> bytes:
     """A complete, unmasked text frame; `payload` must be UTF-8."""
+    length = len(payload)
+    if 126 <= length < 0x10000:  # as most are
+        return _MEDIUM_HEADER(_WHOLE_TEXT, 126, length) + payload
     return _frame(TEXT, payload)
 
 

@@ -227,8 +227,13 @@ async def test_rubbish_on_redis(other_server, outside, room):
 
 async def test_own_pod_id_is_an_echo(other_server, outside, room):
     """An envelope with a pod's own ID is dropped by that pod, however it is written."""
+
+    def echoes() -> int:
+        return other_server.pod()["redis"]["echoes_dropped"]
+
     async with other_server.connect(room, events="system") as client:
         pod_id = (await receive_event(client, "welcome"))["pod_id"]
+        before = echoes()
         for text in (
             json.dumps({"pod_id": pod_id, "data": "echo"}, separators=(",", ":")),
             json.dumps({"data": "echo", "pod_id": pod_id}),
@@ -236,6 +241,7 @@ async def test_own_pod_id_is_an_echo(other_server, outside, room):
             await outside.publish(f"realtime:room:{room}", text)
         await outside.publish(f"realtime:room:{room}", '{"data": "end"}')
         assert await receive_until(client, "end") == []
+        await eventually(lambda: echoes() >= before + 2, "both are counted")
 
 
 # -- subscriptions ---------------------------------------------------------------------------

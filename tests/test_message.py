@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -23,7 +22,6 @@ from sanic_chat.message import (
     json_bytes,
     json_text,
     json_value,
-    new_id,
     parse_command,
     parse_envelope,
     parse_message,
@@ -359,20 +357,3 @@ class TestBuildMessage:
         assert list(message) == KEYS
         assert message["data"] == value
         assert bytes(parse_envelope(body).data) == data
-
-
-class TestNewId:
-    def test_it_is_a_uuid_of_version_7(self):
-        """An ID is a UUIDv7 in its usual form, and carries the time."""
-        before = time.time_ns() // 1_000_000
-        text = new_id().decode()
-        after = time.time_ns() // 1_000_000
-        parsed = uuid.UUID(text)
-        assert text == str(parsed)
-        assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
-        assert before <= parsed.int >> 80 <= after
-
-    def test_ids_sort_by_time(self):
-        """IDs are different, and in the order in which they were made."""
-        ids = [new_id() for _ in range(5000)]
-        assert sorted(set(ids)) == ids

@@ -38,6 +38,7 @@ class Pair:
             timeout=timeout,
             unsubscribe_delay=60,
             is_needed=lambda channel: True,
+            echo_prefix=b"own",
             on_message=self._on_message,
             on_down=self._link_lost,
         )

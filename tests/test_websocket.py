@@ -149,6 +149,57 @@ class TestLengths:
         assert events == [(PING, b"p" * 125), (TEXT, half + half)]
 
 
+class TestWholeText:
+    """The short way for what most chunks are."""
+
+    @pytest.mark.parametrize("text", ["", "x", "x" * 125, "tschüß 😀"])
+    def test_one_short_text_frame(self, text: str):
+        """A chunk that is one short text frame is a message, again and again."""
+        parser = FrameParser(LIMIT, MAX_FRAGMENTS)
+        frame = client_frame(WHOLE_TEXT, text.encode())
+        assert [parser.whole_text(frame) for _ in range(3)] == [text.encode()] * 3
+        assert parser.receive(frame) == [(TEXT, text.encode())]
+
+    @pytest.mark.parametrize(
+        "chunk",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(client_frame(WHOLE_TEXT)[:5], id="half a header"),
+            pytest.param(client_frame(WHOLE_TEXT, b"hi")[:-1], id="half a frame"),
+            pytest.param(client_frame(WHOLE_TEXT, b"hi") + b"\x81", id="more than a frame"),
+            pytest.param(client_frame(WHOLE_TEXT, b"x" * 126), id="long"),
+            pytest.param(client_frame(FIRST_TEXT, b"hi"), id="fragment"),
+            pytest.param(client_frame(A_PING, b"hi"), id="ping"),
+            pytest.param(client_frame(WHOLE_TEXT, b"mask" + b"hi", masked=False), id="not masked"),
+            pytest.param(client_frame(WHOLE_TEXT | 0x40, b"hi"), id="reserved bit"),
+            pytest.param(client_frame(WHOLE_TEXT, b"\xff"), id="no UTF-8"),
+            pytest.param(client_frame(WHOLE_TEXT, b"x" * 101), id="over the limit"),
+        ],
+    )
+    def test_anything_else(self, chunk: bytes):
+        """Everything else is left to `receive`, which sees it as if nobody had asked before."""
+        parser = FrameParser(100, MAX_FRAGMENTS)
+        assert parser.whole_text(chunk) is None
+        events, other = parse(chunk, limit=100)
+        assert parser.receive(chunk) == events
+        assert str(parser.failure) == str(other.failure)
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            pytest.param(client_frame(WHOLE_TEXT, b"x" * 20)[:10], id="half a frame"),
+            pytest.param(client_frame(FIRST_TEXT, b"x"), id="half a message"),
+            pytest.param(client_frame(A_CLOSE), id="the end"),
+            pytest.param(client_frame(FIRST_BINARY), id="a violation"),
+        ],
+    )
+    def test_what_came_before(self, before: bytes):
+        """A text frame that is no message of its own by what came before is left to it too."""
+        parser = FrameParser(LIMIT, MAX_FRAGMENTS)
+        assert parser.receive(before)[1:] == []
+        assert parser.whole_text(client_frame(WHOLE_TEXT, b"hi")) is None
+
+
 class TestFragments:
     def test_fragments_become_one_message(self):
         """A message in three fragments comes out once, whole."""

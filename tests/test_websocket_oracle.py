@@ -221,6 +221,19 @@ def test_a_stream_byte_by_byte(stream: bytes):
     assert ours(*[bytes([byte]) for byte in stream]) == ours(stream)
 
 
+@given(chunks=st.lists(frames | st.binary(max_size=10), max_size=6))
+def test_the_short_way_leads_to_the_same(chunks: list[bytes]):
+    """Asking for a whole text first changes nothing in what comes out, and in what order."""
+    parser = FrameParser(LIMIT, max_fragments=128)
+    events: list[tuple[int, bytes]] = []
+    for chunk in chunks:
+        text = parser.whole_text(chunk)
+        event("the short way" if text is not None else "the long way")
+        events += parser.receive(chunk) if text is None else [(TEXT, text)]
+    code = None if parser.failure is None else int(parser.failure.code)
+    assert (events, code) == ours(*chunks)
+
+
 @given(stream=streams)
 @example(stream=client_frame(0x81, b"x" * (LIMIT + 1))[:4])
 @example(stream=client_frame(0x01, b"a") + client_frame(0x88, b"\x03\xe8"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from sanic_chat.message import NULL, build_message, new_id, parse_envelope, parse_message
+from sanic_chat.message import NULL, build_message, parse_envelope, parse_message
 from sanic_chat.websocket import TEXT, FrameParser, text_frame
 
 MESSAGE = b'{"data":{"text":"%b"}}'
@@ -46,7 +46,7 @@ def test_build_message_and_frame(benchmark: Any) -> None:
 
 def _message() -> bytes:
     return build_message(
-        id=new_id(),
+        id=b"019c2b0e-0000-7000-8000-000000000000",
         type=b"chat",
         room=NULL,
         sender=b'"me"',

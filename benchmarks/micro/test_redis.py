@@ -72,6 +72,7 @@ def test_receive(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
             timeout=5,
             unsubscribe_delay=5,
             is_needed=lambda channel: True,
+            echo_prefix=b"own",
             on_message=count,
             on_down=lambda good_until: None,
         )

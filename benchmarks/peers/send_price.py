@@ -14,8 +14,8 @@ import select
 import socket
 from collections import defaultdict
 
-from sanic_chat.message import build_message, json_text, new_id
-from sanic_chat.timestamp import TimestampText
+from sanic_chat.clock import Clock
+from sanic_chat.message import build_message, json_text
 from sanic_chat.websocket import TEXT, FrameParser, accept_key, text_frame
 
 
@@ -39,8 +39,8 @@ class Sender:
         self._epoll.register(self._listener, select.EPOLLIN)
         self._members: dict[int, Member] = {}
         self._rooms: defaultdict[str, set[Member]] = defaultdict(set)
-        self._timestamp = TimestampText()
-        self._sender = json_text(new_id().decode())
+        self._clock = Clock()
+        self._sender = json_text(self._clock.stamp()[0].decode())
 
     def run(self) -> None:
         """Serve until killed."""
@@ -93,14 +93,15 @@ class Sender:
         )
 
     def _deliver(self, room: str, payload: bytes) -> None:
+        id, timestamp = self._clock.stamp()
         frame = text_frame(
             build_message(
-                id=new_id(),
+                id=id,
                 type=b"chat",
                 room=json_text(room),
                 sender=self._sender,
                 data=payload.removeprefix(b'{"data":').removesuffix(b"}"),
-                timestamp=self._timestamp.now(),
+                timestamp=timestamp,
             )
         )
         members = self._rooms[room]

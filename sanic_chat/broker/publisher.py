@@ -30,6 +30,9 @@ PATIENCE_SECONDS = 1.0
 CHUNK_BYTES = 256 * 1024
 """About how much of the queue is given to the socket at once."""
 
+HEADS = 4096
+"""Of how many channels is kept what a PUBLISH to them begins with."""
+
 Receipt = tuple[Any, ...]
 """Arguments for `on_dropped`: what its caller needs to tell which envelope it was."""
 
@@ -85,7 +88,9 @@ class Publisher:
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self._queue_seconds = queue_seconds
-        self._outbox: list[tuple[bytes, Receipt | None]] = []
+        self._heads: dict[bytes, bytes] = {}
+        self._outbox: list[bytes] = []  # the commands of this loop turn
+        self._receipts: list[Receipt | None] = []  # theirs
         self._unconfirmed: deque[Receipt | _Probe | None] = deque()  # as Redis will answer
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -121,23 +126,24 @@ class Publisher:
 
         Never blocks and never raises.
         """
-        command = b"".join(
-            (
-                b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n" % len(channel),
-                channel,
-                b"\r\n$%d\r\n" % len(envelope),
-                envelope,
-                b"\r\n",
-            )
-        )
-        if self._outbox:
-            self._outbox.append((command, receipt))
-        elif self.link.writable and not self._queue:
+        head = self._heads.get(channel) or self._head(channel)
+        command = b"".join((head, b"%d\r\n" % len(envelope), envelope, b"\r\n"))
+        if not self._outbox:
+            if self._queue or not self.link.writable:
+                self._wait(command, receipt)
+                return
             self._idle.clear()
             self._loop.call_soon(self._write)
-            self._outbox.append((command, receipt))
-        else:
-            self._wait(command, receipt)
+        self._outbox.append(command)
+        self._receipts.append(receipt)
+
+    def _head(self, channel: bytes) -> bytes:
+        """What a PUBLISH to a channel begins with."""
+        if len(self._heads) >= HEADS:
+            self._heads.clear()
+        head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
+        self._heads[channel] = head
+        return head
 
     def probe(self, channel: bytes, payload: bytes, on_answered: OnAnswer) -> None:
         """Publish what is no message, at once: it is counted nowhere, and does not wait.
@@ -149,13 +155,14 @@ class Publisher:
         self.link.send(pack(("PUBLISH", channel, payload)))
 
     def _write(self) -> None:
-        outgoing, self._outbox = self._outbox, []
+        commands, self._outbox = self._outbox, []
+        receipts, self._receipts = self._receipts, []
         if self.link.writable:
-            self._unconfirmed.extend([receipt for _, receipt in outgoing])
-            self.link.send(b"".join([command for command, _ in outgoing]))
+            self._unconfirmed += receipts
+            self.link.send(b"".join(commands))
         else:
             # The link went down, or was filled up, in this very turn: none of these has left.
-            for command, receipt in outgoing:
+            for command, receipt in zip(commands, receipts, strict=True):
                 self._wait(command, receipt)
 
     # -- while Redis is away ---------------------------------------------------------------

@@ -23,8 +23,9 @@ _PONG = [b"pong", b""]
 class Subscriber:
     """Delivers what is published on the wanted channels, for as long as it is not closed.
 
-    `on_message(channel, payload)` is called for every message, and `on_down(good_until)` when a
-    connection is lost that had subscribed to every wanted channel (see `LinkOwner.link_down`).
+    `on_message(channel, payload)` is called for every message that does not begin with
+    `echo_prefix`, as this pod's own do, and `on_down(good_until)` when a connection is lost that
+    had subscribed to every wanted channel (see `LinkOwner.link_down`).
     `is_needed(channel)` is the second look before an UNSUBSCRIBE, which comes between one and two
     `unsubscribe_delay` seconds after `unsubscribe_later`.
     """
@@ -37,6 +38,7 @@ class Subscriber:
         timeout: float,
         unsubscribe_delay: float,
         is_needed: Callable[[bytes], bool],
+        echo_prefix: bytes,
         on_message: Callable[[bytes, bytes], None],
         on_down: Callable[[float], None],
     ) -> None:
@@ -45,9 +47,12 @@ class Subscriber:
         self.confirmed: set[bytes] = set()
         self.is_up = False
         """Whether this connection has confirmed what was wanted when it came up."""
+        self.echoes = 0
+        """Messages that began with `echo_prefix`."""
         self._loop = asyncio.get_running_loop()
         self._unsubscribe_delay = unsubscribe_delay
         self._is_needed = is_needed
+        self._echo_prefix = echo_prefix
         self._on_message = on_message
         self._on_down = on_down
         self._waiters: dict[bytes, asyncio.Future[None]] = {}
@@ -152,6 +157,7 @@ class Subscriber:
             self._on_down(good_until)
 
     def replies_received(self, replies: list[Reply]) -> None:
+        echo_prefix = self._echo_prefix
         on_message = self._on_message
         for reply in replies:
             if type(reply) is not list or len(reply) != 3 or type(reply[1]) is not bytes:
@@ -160,7 +166,10 @@ class Subscriber:
                 continue
             kind, channel, content = reply
             if kind == b"message" and type(content) is bytes:
-                on_message(channel, content)
+                if content.startswith(echo_prefix):
+                    self.echoes += 1
+                else:
+                    on_message(channel, content)
             elif kind == b"subscribe":
                 self._confirm(channel)
             elif kind != b"unsubscribe":
