@@ -38,10 +38,6 @@ _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WHOLE_TEXT: Final = 0x80 | TEXT
 _MASKED: Final = 0x80
 
-_SHORT_TEXT: Final = _WHOLE_TEXT << 8 | _MASKED
-"""Its two bytes of header, but for the length."""
-
-_SHORT_FRAMES: Final = [struct.Struct(f">H4s{length}s").unpack for length in range(126)]
 _SHORT_HEADER = struct.Struct(">BB").pack
 _MEDIUM_HEADER = struct.Struct(">BBH").pack
 _LONG_HEADER = struct.Struct(">BBQ").pack
@@ -77,7 +73,7 @@ class FrameParser:
         "_fragments",
         "_max_fragments",
         "_max_message_bytes",
-        "_max_short_bytes",
+        "_max_whole_bytes",
         "_needed",
         "_utf8",
         "failure",
@@ -86,7 +82,7 @@ class FrameParser:
 
     def __init__(self, max_message_bytes: int, max_fragments: int) -> None:
         self._max_message_bytes = max_message_bytes
-        self._max_short_bytes = min(125, max_message_bytes)
+        self._max_whole_bytes = min(0xFFFF, max_message_bytes)
         self._max_fragments = max_fragments
         self._buffer: bytes | bytearray = b""
         self._needed = 0  # bytes the buffer must hold before another look at it is worth it
@@ -128,23 +124,26 @@ class FrameParser:
         return events
 
     def whole_text(self, data: bytes) -> bytes | None:
-        """The message, if these next bytes are exactly one short text frame with all of it.
+        """The message, if these next bytes are one text frame of under 64 KiB with all of it.
 
-        Nearly every chunk is. None changes nothing: it is for `receive` to take them.
+        Nearly every chunk is just that. None changes nothing: it is for `receive` to take them.
         """
+        if self._buffer or self._fragments is not None or self.finished:
+            return None
         length = len(data) - 6
-        if (
-            0 <= length <= self._max_short_bytes
-            and not self._buffer
-            and self._fragments is None
-            and not self.finished
-        ):
-            header, mask, payload = _SHORT_FRAMES[length](data)
-            if header - _SHORT_TEXT == length:
-                message = apply_mask(payload, mask)
-                if message.isascii() or _is_utf8(message):
-                    return message
-        return None
+        if length < 126:
+            if length < 0 or data[1] != _MASKED | length or data[0] != _WHOLE_TEXT:
+                return None
+            mask, payload = data[2:6], data[6:]
+        else:
+            length -= 2
+            if data[:4] != _MEDIUM_HEADER(_WHOLE_TEXT, _MASKED | 126, length & 0xFFFF):
+                return None
+            mask, payload = data[4:8], data[8:]
+        if length > self._max_whole_bytes:
+            return None
+        message = apply_mask(payload, mask)
+        return message if message.isascii() or _is_utf8(message) else None
 
     def _parse(self, data: bytes, events: list[tuple[int, bytes]]) -> int:
         """Append the events in `data` and return how many bytes they took."""

@@ -150,12 +150,12 @@ class TestLengths:
 
 
 class TestWholeText:
-    """The short way for what most chunks are."""
+    """The straight way for what most chunks are."""
 
-    @pytest.mark.parametrize("text", ["", "x", "x" * 125, "tschüß 😀"])
-    def test_one_short_text_frame(self, text: str):
-        """A chunk that is one short text frame is a message, again and again."""
-        parser = FrameParser(LIMIT, MAX_FRAGMENTS)
+    @pytest.mark.parametrize("text", ["", "x", "x" * 125, "y" * 126, "z" * 0xFFFF, "tschüß 😀"])
+    def test_one_text_frame(self, text: str):
+        """A chunk that is one text frame is a message, again and again."""
+        parser = FrameParser(0x10000, MAX_FRAGMENTS)
         frame = client_frame(WHOLE_TEXT, text.encode())
         assert [parser.whole_text(frame) for _ in range(3)] == [text.encode()] * 3
         assert parser.receive(frame) == [(TEXT, text.encode())]
@@ -167,7 +167,9 @@ class TestWholeText:
             pytest.param(client_frame(WHOLE_TEXT)[:5], id="half a header"),
             pytest.param(client_frame(WHOLE_TEXT, b"hi")[:-1], id="half a frame"),
             pytest.param(client_frame(WHOLE_TEXT, b"hi") + b"\x81", id="more than a frame"),
-            pytest.param(client_frame(WHOLE_TEXT, b"x" * 126), id="long"),
+            pytest.param(client_frame(WHOLE_TEXT, b"x" * 125) + b"y", id="a byte more"),
+            pytest.param(client_frame(WHOLE_TEXT, b"x" * 0x10000), id="long"),
+            pytest.param(b"\x81\xfe\x00\x02mask\x00\x00", id="a length in a long form"),
             pytest.param(client_frame(FIRST_TEXT, b"hi"), id="fragment"),
             pytest.param(client_frame(A_PING, b"hi"), id="ping"),
             pytest.param(client_frame(WHOLE_TEXT, b"mask" + b"hi", masked=False), id="not masked"),
