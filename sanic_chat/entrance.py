@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from uuid_utils import uuid7
-
 from .errors import UpgradeRefused
 from .handshake import Handshake, Wishes, accept_of, read_wishes
 from .logs import RateLimitedWarning
@@ -154,7 +152,7 @@ class Entrance:
 
     def _client_id(self, handshake: Handshake) -> str:
         if self._authenticator is None:
-            return str(uuid7())
+            return self._pod.new_client_id()
         authorization, tokens = handshake.lines("authorization"), handshake.query.get("token")
         return self._authenticator.client_id(
             authorization=authorization[0] if authorization else None,

@@ -192,6 +192,11 @@ class Pod:
 
     # -- sessions come and go --------------------------------------------------------------
 
+    def new_client_id(self) -> str:
+        """A UUIDv7 for a client that brings no ID of its own."""
+        id, _ = self._clock.stamp()
+        return id.decode()
+
     def open(self, session: Session, room: str | None, *, confirmed: bool) -> None:
         """A session can send and receive from now on; `confirmed` is what `rooms.prepare` said."""
         self.connected += 1
