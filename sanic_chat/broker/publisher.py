@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import hiredis
@@ -29,9 +30,6 @@ PATIENCE_SECONDS = 1.0
 
 CHUNK_BYTES = 256 * 1024
 """About how much of the queue is given to the socket at once."""
-
-HEADS = 4096
-"""Of how many channels is kept what a PUBLISH to them begins with."""
 
 Receipt = tuple[Any, ...]
 """Arguments for `on_dropped`: what its caller needs to tell which envelope it was."""
@@ -88,7 +86,6 @@ class Publisher:
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self._queue_seconds = queue_seconds
-        self._heads: dict[bytes, bytes] = {}
         self._outbox: list[bytes] = []  # the commands of this loop turn
         self._receipts: list[Receipt | None] = []  # theirs
         self._unconfirmed: deque[Receipt | _Probe | None] = deque()  # as Redis will answer
@@ -126,8 +123,7 @@ class Publisher:
 
         Never blocks and never raises.
         """
-        head = self._heads.get(channel) or self._head(channel)
-        command = b"".join((head, b"%d\r\n" % len(envelope), envelope, b"\r\n"))
+        command = b"".join((_head(channel), b"%d\r\n" % len(envelope), envelope, b"\r\n"))
         if not self._outbox:
             if self._queue or not self.link.writable:
                 self._wait(command, receipt)
@@ -136,14 +132,6 @@ class Publisher:
             self._loop.call_soon(self._write)
         self._outbox.append(command)
         self._receipts.append(receipt)
-
-    def _head(self, channel: bytes) -> bytes:
-        """What a PUBLISH to a channel begins with."""
-        if len(self._heads) >= HEADS:
-            self._heads.clear()
-        head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
-        self._heads[channel] = head
-        return head
 
     def probe(self, channel: bytes, payload: bytes, on_answered: OnAnswer) -> None:
         """Publish what is no message, at once: it is counted nowhere, and does not wait.
@@ -282,3 +270,9 @@ class Publisher:
         self.refused += 1
         self._refusal.log("Redis refused a PUBLISH: %s", error)
         self._drop(receipt)
+
+
+@lru_cache(maxsize=512)
+def _head(channel: bytes) -> bytes:
+    """What a PUBLISH to a channel begins with."""
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
