@@ -16,7 +16,6 @@ from typing import Any
 
 from .fanout import FanOut, Overflow, take_pending, write_to_all
 from .room import Member, Room
-from .websocket import text_frame
 
 CallSoon = Callable[[Callable[[], None]], Any]
 
@@ -109,8 +108,10 @@ class Hub:
 
     # -- delivering ------------------------------------------------------------------------
 
-    def deliver(self, room: Room, message: bytes, sender: Member | None = None) -> None:
-        """Send a message to all members of a room, in this loop turn unless it is a large one.
+    def deliver(self, room: Room, frame: bytes, sender: Member | None = None) -> None:
+        """Send a frame, which holds a message, to all members of a room.
+
+        It leaves in this loop turn unless the room is a large one.
 
         A `sender` on this pod gets it too, unless its `echo` is off, and before all others: who
         has just spoken is the likeliest to answer, and its answer then joins the next turn.
@@ -124,7 +125,6 @@ class Hub:
                 if room.muted is None:
                     room.muted = {}
                 room.muted.setdefault(sender, set()).add(len(room.pending))
-        frame = text_frame(message)
         room.pending.append(frame)
         self.held_bytes += len(frame)
 

@@ -25,6 +25,9 @@ SERVER_SENDER: Final = b'"server"'
 
 NULL: Final = b"null"
 
+OPENING: Final = b"{"
+"""What a message begins with; see `build_members`."""
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -128,17 +131,18 @@ def parse_envelope(payload: bytes) -> Envelope:
     return envelope
 
 
-def build_message(
+def build_members(
     id: bytes, type: bytes, room: bytes, sender: bytes, data: Any, timestamp: bytes
 ) -> bytes:
-    """The bytes of a message, always the same six keys in the same order.
+    """The members of a message, always the same six in the same order, up to its closing brace.
 
-    `room`, `sender` and `data` are JSON already; `id`, `type` and `timestamp` stand for
-    themselves.
+    `OPENING + members` is the message and `envelope_head(pod_id) + members` its envelope: both are
+    left to who copies it anyway. `room`, `sender` and `data` are JSON already; `id`, `type` and
+    `timestamp` stand for themselves.
     """
     return b"".join(
         (
-            b'{"id":"',
+            b'"id":"',
             id,
             b'","type":"',
             type,
@@ -156,7 +160,7 @@ def build_message(
 
 
 def envelope_head(pod_id: str) -> bytes:
-    """What a pod's envelopes begin with; `envelope_head(pod_id) + message[1:]` is one."""
+    """What a pod's envelopes begin with; see `build_members`."""
     return b'{"pod_id":%b,' % json_text(pod_id)
 
 

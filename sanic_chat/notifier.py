@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import notices
 from .clock import Clock
-from .message import NULL, SERVER_SENDER, build_message, json_bytes
+from .message import NULL, OPENING, SERVER_SENDER, build_members, json_bytes
 from .send_queue import Missed
 from .session import Session
 from .websocket import text_frame
@@ -27,18 +27,18 @@ class Notifier:
 
     def tell(self, session: Session, notice: notices.Notice) -> None:
         """Send one session a system message."""
-        session.send_text(self._message(session, notice))
+        session.send(self._frame(session, notice))
 
     def gap_frames(self, session: Session, missed: Missed) -> bytes:
         """The frames that tell a session which messages in its send queue were dropped."""
         return b"".join(
-            text_frame(self._message(session, notices.missed(room, reason, messages)))
+            self._frame(session, notices.missed(room, reason, messages))
             for (room, reason), messages in missed.items()
         )
 
-    def _message(self, session: Session, notice: notices.Notice) -> bytes:
+    def _frame(self, session: Session, notice: notices.Notice) -> bytes:
         id, timestamp = self._clock.stamp()
-        return build_message(
+        members = build_members(
             id=id,
             type=b"system",
             room=NULL if session.room is None else session.room.json_name,
@@ -46,6 +46,7 @@ class Notifier:
             data=json_bytes(notice),
             timestamp=timestamp,
         )
+        return text_frame(members, OPENING)
 
     def redis_is_away(self) -> None:
         """Tell everybody who opted in that only this pod's clients are reached for certain."""

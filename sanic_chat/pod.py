@@ -31,8 +31,9 @@ from .intake import Intake
 from .logs import RateLimitedWarning, logger
 from .message import (
     NULL,
+    OPENING,
     ClientMessage,
-    build_message,
+    build_members,
     envelope_head,
     json_bytes,
     json_text,
@@ -53,6 +54,7 @@ from .room import Room
 from .rooms import Rooms
 from .send_queue import Missed, SendQueues
 from .session import Session, State
+from .websocket import text_frame
 
 START_SECONDS = 3.0
 """How long a starting pod waits for Redis before it serves its own clients without it."""
@@ -275,12 +277,12 @@ class Pod:
         id, timestamp = self._clock.stamp()
         if message.id:
             id = message.id.encode()
-        body = build_message(
+        members = build_members(
             id, message.type.encode(), room.json_name, session.sender, message.data, timestamp
         )
         self.messages_in += 1
-        self.hub.deliver(room, body, session)
-        self.publisher.publish(room.channel, self._envelope_head + body[1:], (session, id))
+        self.hub.deliver(room, text_frame(members, OPENING), session)
+        self.publisher.publish(room.channel, members, (session, id), self._envelope_head)
 
     def _target(self, session: Session, message: ClientMessage) -> Room:
         """The room a message is for. Raises BadMessage `bad_room` or `not_in_room`."""
@@ -328,7 +330,7 @@ class Pod:
         """Tell who asked for presence, on every pod, that a session joined or left a room."""
         channel = presence_channel(room)
         id, timestamp = self._clock.stamp()
-        body = build_message(
+        members = build_members(
             id=id,
             type=b"presence",
             room=json_text(room),
@@ -338,8 +340,8 @@ class Pod:
         )
         listeners = self.hub.rooms.get(channel)
         if listeners is not None:
-            self.hub.deliver(listeners, body)
-        self.publisher.publish(channel, self._envelope_head + body[1:])
+            self.hub.deliver(listeners, text_frame(members, OPENING))
+        self.publisher.publish(channel, members, None, self._envelope_head)
 
     # -- what Redis says -------------------------------------------------------------------
 
@@ -369,16 +371,14 @@ class Pod:
         if not (id and timestamp):
             new_id, now = self._clock.stamp()
             id, timestamp = id or new_id, timestamp or now
-        self.hub.deliver(
-            room,
-            build_message(
-                id=id,
-                type=envelope.type.encode(),
-                room=room.json_name,
-                sender=json_text(envelope.sender),
-                data=envelope.data,
-                timestamp=timestamp,
-            ),
+        members = build_members(
+            id=id,
+            type=envelope.type.encode(),
+            room=room.json_name,
+            sender=json_text(envelope.sender),
+            data=envelope.data,
+            timestamp=timestamp,
         )
+        self.hub.deliver(room, text_frame(members, OPENING))
         if self.hub.held_bytes > self._backpressure_bytes:
             self.intake.hold(self.subscriber.link)

@@ -27,7 +27,6 @@ from .websocket import (
     close_frame,
     parse_close,
     pong_frame,
-    text_frame,
 )
 
 FRAMES_PER_TURN = 64
@@ -262,10 +261,6 @@ class Session(asyncio.Protocol):
             self.write(frames)
         elif not self.enqueue(frames, messages):
             self.overflow(messages)
-
-    def send_text(self, message: bytes) -> None:
-        """Send one message as a text frame; see `send`."""
-        self.send(text_frame(message))
 
     def enqueue(self, frames: bytes, messages: int, room: Room | None = None) -> bool:
         """Put frames of a room, or of its own, into the send queue; False if they do not fit.

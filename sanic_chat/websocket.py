@@ -42,6 +42,9 @@ _SHORT_HEADER = struct.Struct(">BB").pack
 _MEDIUM_HEADER = struct.Struct(">BBH").pack
 _LONG_HEADER = struct.Struct(">BBQ").pack
 
+_MEDIUM_MASKED = struct.Struct(">HH4s").unpack_from
+_MEDIUM_TEXT: Final = _WHOLE_TEXT << 8 | _MASKED | 126
+
 
 class CloseCode(IntEnum):
     """The close codes this server sends (RFC 6455 section 7.4.1 and the IANA registry)."""
@@ -137,9 +140,10 @@ class FrameParser:
             mask, payload = data[2:6], data[6:]
         else:
             length -= 2
-            if data[:4] != _MEDIUM_HEADER(_WHOLE_TEXT, _MASKED | 126, length & 0xFFFF):
+            header, told, mask = _MEDIUM_MASKED(data)
+            if header != _MEDIUM_TEXT or told != length:
                 return None
-            mask, payload = data[4:8], data[8:]
+            payload = data[8:]
         if length > self._max_whole_bytes:
             return None
         message = apply_mask(payload, mask)
@@ -286,12 +290,12 @@ def parse_close(payload: bytes) -> tuple[int | None, str]:
         raise CloseConnection(CloseCode.INVALID_TEXT, "close reason must be UTF-8") from None
 
 
-def text_frame(payload: bytes) -> bytes:
-    """A complete, unmasked text frame; `payload` must be UTF-8."""
-    length = len(payload)
+def text_frame(payload: bytes, opening: bytes = b"") -> bytes:
+    """A complete, unmasked text frame of `opening` and `payload`, which must be UTF-8."""
+    length = len(opening) + len(payload)
     if 126 <= length < 0x10000:  # as most are
-        return _MEDIUM_HEADER(_WHOLE_TEXT, 126, length) + payload
-    return _frame(TEXT, payload)
+        return b"".join((_MEDIUM_HEADER(_WHOLE_TEXT, 126, length), opening, payload))
+    return _frame(TEXT, opening + payload)
 
 
 def ping_frame(payload: bytes = b"") -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from sanic_chat.hub import Hub
 from sanic_chat.room import Room
 from sanic_chat.session import Session, State
-from sanic_chat.websocket import CLOSE, TEXT, CloseCode
+from sanic_chat.websocket import CLOSE, TEXT, CloseCode, text_frame
 
 from .frames import server_frames
 from .sessions import RecordingOwner
@@ -102,7 +102,7 @@ class HubOwner(RecordingOwner):
 
     def stall(self, session: Session) -> None:
         transport_of(session).stalled = True
-        session.send_text(b"in the transport")
+        session.send(text_frame(b"in the transport"))
 
     def end_turn(self) -> None:
         """Let the loop run what was called soon."""
@@ -150,7 +150,7 @@ def b() -> Room:
 
 def deliver(owner: HubOwner, room: Room, *messages: bytes, sender: Session | None = None) -> None:
     for message in messages:
-        owner.hub.deliver(room, message, sender=sender)
+        owner.hub.deliver(room, text_frame(message), sender=sender)
 
 
 class TestFanOut:
@@ -289,7 +289,7 @@ class Announcer(HubOwner):
 
     def session_closing(self, session: Session) -> None:
         super().session_closing(session)
-        self.hub.deliver(self._room, b"bye")
+        self.hub.deliver(self._room, text_frame(b"bye"))
 
 
 class TestLongFanOuts:

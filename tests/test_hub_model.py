@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from sanic_chat.room import Room
 from sanic_chat.session import Session, State
-from sanic_chat.websocket import CloseCode
+from sanic_chat.websocket import CloseCode, text_frame
 
 from .test_hub import HubOwner, RecordingTransport, room_called, transport_of
 
@@ -140,7 +140,7 @@ class HubMachine(RuleBasedStateMachine):
     def deliver(self, number: int | None, sender: Expected | None) -> None:
         message = b"%d" % next(self.numbers)
         room = self.owner.hub.everyone if number is None else self.room(number)
-        self.owner.hub.deliver(room, message, sender=sender.session if sender else None)
+        self.owner.hub.deliver(room, text_frame(message), sender=sender.session if sender else None)
         self.take_note_of_the_closed()
         for expected in self.known:
             if expected is not sender and (number is None or number in expected.rooms):

@@ -16,8 +16,9 @@ from sanic_chat.errors import BadEnvelope, BadMessage
 from sanic_chat.message import (
     MAX_SENDER_CHARACTERS,
     MESSAGE_TYPES,
+    OPENING,
     SERVER_SENDER,
-    build_message,
+    build_members,
     envelope_head,
     json_bytes,
     json_text,
@@ -40,7 +41,7 @@ def build(data: Any, **changes: bytes) -> bytes:
         "sender": b'"anna"',
         "timestamp": TIMESTAMP.encode(),
     }
-    return build_message(**{**values, **changes}, data=data)
+    return OPENING + build_members(**{**values, **changes}, data=data)
 
 
 def refusal(payload: bytes) -> BadMessage:

@@ -98,7 +98,7 @@ def stall(session: Session) -> int:
     """Send until the kernel takes no more; returns how many messages that were."""
     count = 0
     while session.writable:
-        session.send_text(b"filler " + b"x" * 2000)
+        session.send(text_frame(b"filler " + b"x" * 2000))
         count += 1
         assert count < 10_000
     return count
@@ -157,7 +157,7 @@ class TestSendQueue:
             count = stall(session)
             queued = [b"queued %d" % number for number in range(200)]
             for message in queued:
-                session.send_text(message)
+                session.send(text_frame(message))
             assert session.queued_messages == 200
             assert session.has_unsent_bytes
             received = [await peer.frame() for _ in range(count + 200)]
@@ -165,7 +165,7 @@ class TestSendQueue:
             await eventually(lambda: session.writable, "the kernel takes everything again")
             assert session.queued_messages == 0
             assert not session.has_unsent_bytes
-            session.send_text(b"later")
+            session.send(text_frame(b"later"))
             assert await peer.frame() == (TEXT, b"later")
         assert owner.dropped == {}
 
@@ -176,9 +176,9 @@ class TestSendQueue:
         async with connected(owner) as (session, peer):
             count = stall(session)
             for _ in range(10):
-                session.send_text(b"queued")
+                session.send(text_frame(b"queued"))
             assert session.state is State.OPEN
-            session.send_text(b"too much")
+            session.send(text_frame(b"too much"))
             assert session.state is State.CLOSING
             assert owner.dropped == {"slow_consumer": 11}
             await peer.send(BYE)
@@ -195,7 +195,7 @@ class TestSendQueue:
             stall(session)
             sent = 0
             while session.state is State.OPEN:
-                session.send_text(b"x" * 1000)
+                session.send(text_frame(b"x" * 1000))
                 sent += 1
                 assert sent < 200
             assert 100_000 - 4 * 2011 <= sent * 1004 <= 100_000 + 1004
@@ -207,11 +207,11 @@ class TestSendQueue:
     async def test_the_bound_in_bytes_counts_the_transport(self):
         """Bytes that the transport holds, though they never were in the queue, count as waiting."""
         async with connected(RecordingOwner(send_queue_bytes=300_000)) as (session, _):
-            session.send_text(b"x" * 250_000)
+            session.send(text_frame(b"x" * 250_000))
             assert not session.writable
-            session.send_text(b"x" * 10_000)
+            session.send(text_frame(b"x" * 10_000))
             assert session.state is State.OPEN
-            session.send_text(b"x" * 90_000)
+            session.send(text_frame(b"x" * 90_000))
             assert session.state is State.CLOSING
 
     @on_both_loops
@@ -223,9 +223,9 @@ class TestSendQueue:
             transport.write(ping_frame(b"p" * 123) * 2000)
             session.connection_made(transport)  # as after an upgrade
             assert not session.writable
-            session.send_text(b"queued")
+            session.send(text_frame(b"queued"))
             assert session.queued_messages == 1
-            session.send_text(b"x" * 300_000)
+            session.send(text_frame(b"x" * 300_000))
             assert session.state is State.CLOSING
             assert close_code([await peer.frame() for _ in range(2001)]) == 1013  # type: ignore[misc]
 
@@ -236,7 +236,7 @@ class TestSendQueue:
         async with connected(owner) as (session, peer):
             count = stall(session)
             for _ in range(2):
-                session.send_text(b"x" * 300_000)
+                session.send(text_frame(b"x" * 300_000))
             for _ in range(count):
                 await peer.frame()
             queue = session._queue
@@ -244,7 +244,7 @@ class TestSendQueue:
             await eventually(lambda: queue.messages == 1, "the first is on its way")
             assert not session.writable
             assert session.queued_messages == 2
-            session.send_text(b"too much")
+            session.send(text_frame(b"too much"))
             assert session.state is State.CLOSING
             assert owner.dropped == {"slow_consumer": 2}
 
@@ -268,7 +268,7 @@ class TestSendQueue:
             count = stall(session)
             for number in range(100):
                 assert session.enqueue(text_frame(b"%d" % number), 1, room)
-            session.send_text(b"answer")
+            session.send(text_frame(b"answer"))
             assert owner.dropped == {"slow_consumer": 91}
             frames = [await peer.frame() for _ in range(count + 11)]
             newest = [b"%d" % number for number in range(91, 100)]
@@ -293,7 +293,7 @@ class TestSendQueue:
         async with connected(owner) as (session, peer):
             count = stall(session)
             for _ in range(5):
-                session.send_text(b"queued")
+                session.send(text_frame(b"queued"))
             session.send(ping_frame(), 0)
             assert session.state is State.OPEN
             frames = [await peer.frame() for _ in range(count + 6)]
@@ -350,7 +350,7 @@ class TestClosing:
         async with connected(RecordingOwner()) as (session, peer):
             count = stall(session)
             for number in range(5):
-                session.send_text(b"%d" % number)
+                session.send(text_frame(b"%d" % number))
             session.close(CloseCode.GOING_AWAY)
             frames = [await peer.frame() for _ in range(count + 6)]
             assert frames[-6:-1] == [(TEXT, b"%d" % number) for number in range(5)]
@@ -369,7 +369,7 @@ class TestClosing:
         """A client that closes while the server's close frame is queued still gets one."""
         async with connected(RecordingOwner()) as (session, peer):
             stall(session)
-            session.send_text(b"queued")
+            session.send(text_frame(b"queued"))
             session.close(CloseCode.GOING_AWAY)
             await peer.send(BYE)
             transport = session._transport
@@ -384,7 +384,7 @@ class TestClosing:
         """The answer to a close does not wait behind messages that are still in the queue."""
         async with connected(RecordingOwner()) as (session, peer):
             count = stall(session)
-            session.send_text(b"queued")
+            session.send(text_frame(b"queued"))
             await peer.send(BYE)
             frames = await peer.rest()
             assert close_code(frames) == CloseCode.NORMAL
@@ -399,10 +399,10 @@ class TestClosing:
         async with connected(owner) as (session, peer):
             if behind_a_queue:
                 stall(session)
-                session.send_text(b"queued")
+                session.send(text_frame(b"queued"))
             session.close(CloseCode.GOING_AWAY)
             session.close(CloseCode.INTERNAL_ERROR)
-            session.send_text(b"too late")
+            session.send(text_frame(b"too late"))
             session.overflow(1)
             await peer.send(client_frame(A_PING, b"?") + client_frame(A_TEXT, b"ignored"))
             frames = await peer.until_close()
@@ -419,7 +419,7 @@ class TestClosing:
         async with connected(RecordingOwner()) as (session, peer):
             peer.close()
             await eventually(lambda: session.state is State.CLOSED, "the session is closed")
-            session.send_text(b"nowhere")
+            session.send(text_frame(b"nowhere"))
             session.write(b"nowhere")
             session.close(CloseCode.GOING_AWAY)
             session.abort()
@@ -429,7 +429,7 @@ class TestClosing:
     async def test_half_a_connection_is_none(self):
         """A client that ends its sending side gets what was sent, and then the end."""
         async with connected(RecordingOwner()) as (session, peer):
-            session.send_text(b"last")
+            session.send(text_frame(b"last"))
             peer.end_sending()
             assert await peer.rest() == [(TEXT, b"last")]
             await eventually(lambda: session.state is State.CLOSED, "the session is closed")
@@ -439,7 +439,7 @@ class TestClosing:
         """An abort ends the connection at once, with all that waits, and without a close frame."""
         async with connected(RecordingOwner()) as (session, peer):
             stall(session)
-            session.send_text(b"queued")
+            session.send(text_frame(b"queued"))
             session.abort()
             await eventually(lambda: session.state is State.CLOSED, "the session is closed")
             assert session.queued_messages == 0
@@ -481,7 +481,7 @@ class TestViolations:
         """A violation by a client with a send queue still gets its close frame and the end."""
         async with connected(RecordingOwner()) as (session, peer):
             stall(session)
-            session.send_text(b"queued")
+            session.send(text_frame(b"queued"))
             await peer.send(client_frame(0xC1))
             await eventually(lambda: session.state is State.CLOSING, "the violation is seen")
             frames = await peer.rest()

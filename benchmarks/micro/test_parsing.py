@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from sanic_chat.message import NULL, build_message, parse_envelope, parse_message
+from sanic_chat.message import NULL, OPENING, build_members, parse_envelope, parse_message
 from sanic_chat.websocket import TEXT, FrameParser, text_frame
 
 MESSAGE = b'{"data":{"text":"%b"}}'
@@ -36,16 +36,16 @@ def test_parse_message(benchmark: Any, size: int) -> None:
 
 
 def test_parse_envelope(benchmark: Any) -> None:
-    envelope = b'{"pod_id":"pod",' + _message()[1:]
+    envelope = b'{"pod_id":"pod",' + _members()
     assert benchmark(parse_envelope, envelope).pod_id == "pod"
 
 
-def test_build_message_and_frame(benchmark: Any) -> None:
-    assert benchmark(lambda: text_frame(_message())).endswith(b'00.000Z"}')
+def test_build_members_and_frame(benchmark: Any) -> None:
+    assert benchmark(lambda: text_frame(_members(), OPENING)).endswith(b'00.000Z"}')
 
 
-def _message() -> bytes:
-    return build_message(
+def _members() -> bytes:
+    return build_members(
         id=b"019c2b0e-0000-7000-8000-000000000000",
         type=b"chat",
         room=NULL,

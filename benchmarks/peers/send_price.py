@@ -15,7 +15,7 @@ import socket
 from collections import defaultdict
 
 from sanic_chat.clock import Clock
-from sanic_chat.message import build_message, json_text
+from sanic_chat.message import OPENING, build_members, json_text
 from sanic_chat.websocket import TEXT, FrameParser, accept_key, text_frame
 
 
@@ -95,14 +95,15 @@ class Sender:
     def _deliver(self, room: str, payload: bytes) -> None:
         id, timestamp = self._clock.stamp()
         frame = text_frame(
-            build_message(
+            build_members(
                 id=id,
                 type=b"chat",
                 room=json_text(room),
                 sender=self._sender,
                 data=payload.removeprefix(b'{"data":').removesuffix(b"}"),
                 timestamp=timestamp,
-            )
+            ),
+            OPENING,
         )
         members = self._rooms[room]
         for member in members:

@@ -118,12 +118,19 @@ class Publisher:
         """Envelopes that wait for Redis to come back."""
         return len(self._queue)
 
-    def publish(self, channel: bytes, envelope: bytes, receipt: Receipt | None = None) -> None:
-        """Publish an envelope (Redis PUBLISH) at the end of this loop turn.
+    def publish(
+        self,
+        channel: bytes,
+        envelope: bytes,
+        receipt: Receipt | None = None,
+        opening: bytes = b"",
+    ) -> None:
+        """Publish `opening + envelope` (Redis PUBLISH) at the end of this loop turn.
 
         Never blocks and never raises.
         """
-        command = b"".join((_head(channel), b"%d\r\n" % len(envelope), envelope, b"\r\n"))
+        size = len(opening) + len(envelope)
+        command = b"".join((_head(channel), b"%d\r\n" % size, opening, envelope, b"\r\n"))
         if not self._outbox:
             if self._queue or not self.link.writable:
                 self._wait(command, receipt)
