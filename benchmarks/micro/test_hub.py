@@ -11,11 +11,12 @@ import pytest
 from sanic_chat.hub import Hub
 from sanic_chat.room import Room
 from sanic_chat.session import Session
+from sanic_chat.websocket import text_frame
 from tests.sessions import RecordingOwner
 
 from .conftest import NullTransport
 
-MESSAGE = b'{"id":"0","type":"chat","room":"r","from":"me","data":"%b","timestamp":"now"}' % (
+FRAME = text_frame(b'{"id":"0","type":"chat","room":"r","from":"me","data":"%b","timestamp":"now"}' % ()
     b"x" * 64
 )
 
@@ -36,7 +37,7 @@ def test_flush(benchmark: Any, members: int, messages: int) -> None:
 
     def turn() -> None:
         for _ in range(messages):
-            hub.deliver(room, MESSAGE)
+            hub.deliver(room, FRAME)
         while soon:
             soon.popleft()()
 
