@@ -16,8 +16,8 @@ from tests.sessions import RecordingOwner
 
 from .conftest import NullTransport
 
-FRAME = text_frame(b'{"id":"0","type":"chat","room":"r","from":"me","data":"%b","timestamp":"now"}' % ()
-    b"x" * 64
+FRAME = text_frame(
+    b'{"id":"0","type":"chat","room":"r","from":"me","data":"%b","timestamp":"now"}' % (b"x" * 64)
 )
 
 
