@@ -102,7 +102,7 @@ def _events(query: Mapping[str, Sequence[str]]) -> frozenset[str]:
 
 
 def _echo(query: Mapping[str, Sequence[str]]) -> bool:
-    echo = query["echo"][0] or "1" if "echo" in query else "1"
+    echo = query.get("echo", ("",))[0] or "1"
     if echo not in ("0", "1"):
         raise UpgradeRefused(400, "bad_echo", "echo is 0 or 1")
     return echo == "1"

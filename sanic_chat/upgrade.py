@@ -1,6 +1,6 @@
 """Upgrades that come through Sanic: their request, and the moment it lets go of the socket.
 
-Knows Sanic's HTTP protocol from the inside, as `http_connections` does and nobody else. What it
+Knows Sanic's HTTP protocol from the inside, as only `http_connections` and `arrival` do. What it
 touches there: `HttpProtocol.transport`, `.connections`, `.recv_buffer`, `Http.upgrade_websocket`
 (as `request.stream`), and the `is_websocket` attribute that lets a route's handler return nothing.
 Tests name each of them.

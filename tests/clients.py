@@ -118,6 +118,15 @@ class RawClient:
         """Send bytes as they are."""
         self.writer.write(data)
 
+    @classmethod
+    def handshake(cls, path: str, *, version: str = "HTTP/1.1", **changes: str | None) -> bytes:
+        """The bytes of a handshake; `changes` are headers with `_` for `-`, None leaves one out."""
+        headers: dict[str, str | None] = dict(cls.HANDSHAKE)
+        headers.update({name.replace("_", "-"): value for name, value in changes.items()})
+        lines = [f"GET {path} {version}"]
+        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+        return "\r\n".join([*lines, "", ""]).encode()
+
     async def request(
         self,
         path: str = "/api/chat-api/ws",
@@ -126,16 +135,11 @@ class RawClient:
         behind: bytes = b"",
         **changes: str | None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send a handshake; returns status, headers (lower case) and body of the answer.
+        """Send a `handshake`; returns status, headers (lower case) and body of the answer.
 
-        `changes` are headers with `_` for `-`; None leaves one out. `behind` follows in the same
-        packet.
+        `behind` follows in the same packet.
         """
-        headers: dict[str, str | None] = dict(self.HANDSHAKE)
-        headers.update({name.replace("_", "-"): value for name, value in changes.items()})
-        lines = [f"GET {path} {version}"]
-        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
-        self.send("\r\n".join([*lines, "", ""]).encode() + behind)
+        self.send(self.handshake(path, version=version, **changes) + behind)
         return await self.answer()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:

@@ -26,14 +26,6 @@ from .serving import client_of, serving
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
-HEADERS = {
-    "Host": "localhost",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
 
 @asynccontextmanager
 async def chat(
@@ -67,13 +59,7 @@ def by_sanic(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def request(target: str = "/ws", **changes: str | None) -> bytes:
-    headers: dict[str, str | None] = {
-        **HEADERS,
-        **{name.replace("_", "-"): value for name, value in changes.items()},
-    }
-    lines = [f"GET {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
-    return "\r\n".join([*lines, "", ""]).encode()
+    return RawClient.handshake(target, **changes)
 
 
 async def outcome(app: ChatServer, data: bytes) -> tuple[Any, ...]:
