@@ -144,8 +144,7 @@ class Listener(asyncio.Protocol):
 
 async def connect(port: int, path: str) -> Listener:
     """A client that has its 101. Raises Refused, OSError or TimeoutError."""
-    headers = "".join(f"{name}: {value}\r\n" for name, value in RawClient.HANDSHAKE.items())
-    request = f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode()
+    request = RawClient.handshake(path)
     async with asyncio.timeout(DEADLINE):
         _, listener = await asyncio.get_running_loop().create_connection(
             lambda: Listener(request), "127.0.0.1", port

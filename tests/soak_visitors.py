@@ -124,10 +124,8 @@ async def rude_one(server: ServerProcess, random: Random) -> None:
 async def impatient_one(server: ServerProcess, random: Random) -> None:
     """Is gone before it has been let in."""
     async with RawClient(server) as client:
-        request = f"GET /ws/{uuid4()} HTTP/1.1\r\n" + "".join(
-            f"{name}: {value}\r\n" for name, value in client.HANDSHAKE.items()
-        )
-        client.send(f"{request}\r\n".encode()[: random.randrange(2 * len(request))])
+        request = client.handshake(f"/ws/{uuid4()}")
+        client.send(request[: random.randrange(2 * len(request))])
         await client.writer.drain()
         await asyncio.sleep(random.choice((0, 0, 0.001, 0.01)))
 

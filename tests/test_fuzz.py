@@ -122,8 +122,7 @@ def frames(random: Random) -> bytes:
 def upgrade_request(random: Random) -> bytes:
     """A good handshake, into some room or none."""
     path = random.choice(("", "/lobby", "/kitchen", "?room=lobby", "?events=system,presence"))
-    headers = "".join(f"{name}: {value}\r\n" for name, value in RawClient.HANDSHAKE.items())
-    return f"GET /ws{path} HTTP/1.1\r\n{headers}\r\n".encode()
+    return RawClient.handshake(f"/ws{path}")
 
 
 # -- who is disturbed, and who must not be -----------------------------------------------------

@@ -211,8 +211,7 @@ class CountingClient(asyncio.Protocol):
 async def test_a_sender_faster_than_the_fan_out(start_server: StartServer, redis: RedisProcess):
     """A client that sends faster than a large room can be written to is held; all is delivered."""
     server = start_server(REDIS_URL=redis.url, CHAT_BACKPRESSURE_BYTES="65536")
-    lines = ["GET /ws/large HTTP/1.1", *(f"{k}: {v}" for k, v in RawClient.HANDSHAKE.items())]
-    handshake = "\r\n".join([*lines, "", ""]).encode()
+    handshake = RawClient.handshake("/ws/large")
     loop = asyncio.get_running_loop()
     members = []
     for _ in range(300):

@@ -82,9 +82,7 @@ async def non_reader(server: ServerProcess, room: str) -> AsyncIterator[NonReade
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", server.port))
-        lines = [f"GET /ws/{room} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in RawClient.HANDSHAKE.items()]
-        await loop.sock_sendall(connection, "\r\n".join([*lines, "", ""]).encode())
+        await loop.sock_sendall(connection, RawClient.handshake(f"/ws/{room}"))
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             answer += await loop.sock_recv(connection, 1)

@@ -79,8 +79,7 @@ def deaf_client(server: ServerProcess, room: str) -> socket.socket:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(DEADLINE)
     client.connect(("127.0.0.1", server.port))
-    headers = "".join(f"{name}: {value}\r\n" for name, value in RawClient.HANDSHAKE.items())
-    client.sendall(f"GET /api/chat-api/ws/{room} HTTP/1.1\r\n{headers}\r\n".encode())
+    client.sendall(RawClient.handshake(f"/api/chat-api/ws/{room}"))
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
         answer += client.recv(1)
