@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sanic_chat.broker import Endpoint, Publisher, Subscriber
-from sanic_chat.broker.connection import pack
+from sanic_chat.broker.connection import Connection, pack
 from tests.harness import RedisProcess
 
 BATCH = 1000
@@ -99,6 +99,30 @@ def test_receive(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
     benchmark(lambda: loop.run_until_complete(receive()))
     loop.run_until_complete(stop())
     assert received % BATCH == 0
+
+
+def test_read_a_backlog(benchmark: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """The largest chunk that uvloop reads at once, as it comes to a pod that is behind."""
+    envelope = b"*3\r\n$7\r\nmessage\r\n" + b"".join(
+        b"$%d\r\n%b\r\n" % (len(text), text) for text in (CHANNEL, ENVELOPE)
+    )
+    chunk = envelope * (256_000 // len(envelope))
+    received = 0
+
+    class Owner:
+        def replies_received(self, replies: list[Any]) -> None:
+            nonlocal received
+            received += len(replies)
+
+        def link_writable(self) -> None: ...
+
+        def link_unwritable(self) -> None: ...
+
+    connection = Connection(loop)
+    connection.hand_over(Owner())
+    benchmark(lambda: connection.data_received(chunk))
+    assert received
+    assert received % chunk.count(CHANNEL) == 0
 
 
 async def _until(condition: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -18,6 +18,9 @@ Reply = Any
 """What hiredis makes of a reply: bytes, int, list, None, or a hiredis.ReplyError."""
 
 WRITE_BUFFER_BYTES = 1024 * 1024
+FEED_BYTES = 32 * 1024
+"""What hiredis is given at once: every KiB it reads, it moves all that it still has to read."""
+
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A reply that has more is not waited for. Redis itself cuts a subscriber off at half of that."""
 
@@ -77,9 +80,10 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         replies: list[Reply] = []
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not False:
-                replies.append(reply)
+            for piece in (data,) if len(data) <= FEED_BYTES else _pieces(data):
+                reader.feed(piece)
+                while (reply := reader.gets()) is not False:
+                    replies.append(reply)
         except (hiredis.HiredisError, MemoryError, TypeError) as error:
             # An absurd length is a MemoryError there, a map with a list for a key a TypeError.
             self.give_up(f"not RESP: {error or 'out of memory'}")
@@ -190,6 +194,11 @@ class Connection(asyncio.Protocol):
     def _check_enough(self) -> None:
         if self._enough is not None and not self._enough.done() and len(self._kept) >= self._wanted:
             self._enough.set_result(None)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), FEED_BYTES):
+        yield data[start : start + FEED_BYTES]
 
 
 def _write_nowhere(data: bytes) -> None:
