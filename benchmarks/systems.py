@@ -20,6 +20,7 @@ from .wire import PLAIN, SOCKET_IO, Wire
 
 _PEERS = Path(__file__).resolve().parent / "peers"
 _NODE = _PEERS / "node"
+_BUN = _PEERS / "bun"
 _PYTHON = sys.executable
 
 
@@ -40,16 +41,13 @@ class System:
     """Whether `--workers N` starts N processes on one port; else each has a port of its own."""
     needs: tuple[str, ...] = ()
     """Programs (`node`) and Python packages (`socketio`) without which it is skipped."""
+    packages: Path | None = None
+    """The folder whose `package.json` says what npm has to install for it."""
 
     @property
     def missing(self) -> str:
         """What is needed and not here, or nothing."""
         return " ".join(n for n in self.needs if not (shutil.which(n) or find_spec(n)))
-
-    @property
-    def is_node(self) -> bool:
-        """Whether it needs the packages of `peers/node`."""
-        return "node" in self.needs
 
 
 SYSTEMS: dict[str, System] = {
@@ -73,11 +71,16 @@ SYSTEMS: dict[str, System] = {
             wire=SOCKET_IO, needs=("socketio", "uvicorn"),
         ),
         System(
-            "node_ws", "Node ws + ioredis", ("node", str(_NODE / "ws.js")), needs=("node", "npm")
+            "node_ws", "Node ws + ioredis", ("node", str(_NODE / "ws.js")),
+            needs=("node", "npm"), packages=_NODE,
         ),
         System(
             "socketio", "Socket.IO + Redis adapter", ("node", str(_NODE / "socketio.js")),
-            wire=SOCKET_IO, needs=("node", "npm"),
+            wire=SOCKET_IO, needs=("node", "npm"), packages=_NODE,
+        ),
+        System(
+            "bun", "Bun (uWebSockets) + its Redis client", ("bun", str(_BUN / "server.js")),
+            needs=("node", "npm"), packages=_BUN,
         ),
     )
 }  # fmt: skip
@@ -106,8 +109,10 @@ class Server:
         self.system = system
         self._workers = workers
         environment = {"REDIS_URL": redis_url, **(settings or {})}
-        if system.is_node:
-            environment["NODE_PATH"] = str(_node_modules())
+        if system.packages is not None:
+            modules = _installed(system.packages)
+            environment["NODE_PATH"] = str(modules)
+            environment["PATH"] = f"{modules / '.bin'}{os.pathsep}{os.environ['PATH']}"
         # Sanic counts its workers; of the others each worker is a process of its own.
         arguments = [("--workers", str(workers))] if system.shares_port else [()] * workers
         with started_on(SERVER_CORE):
@@ -139,15 +144,15 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _node_modules() -> Path:
-    """The packages of the Node peers, installed into the user's cache when first needed."""
+def _installed(packages: Path) -> Path:
+    """The packages of a peer, installed into the user's cache when first needed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = cache / "sanic_chat-benchmarks" / "node"
+    directory = cache / "sanic_chat-benchmarks" / packages.name
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = (_NODE / "package.json").read_text()
+    wanted = (packages / "package.json").read_text()
     manifest, done = directory / "package.json", directory / "installed.json"
     if not done.exists() or done.read_text() != wanted:
-        print(f"installing the Node peers into {directory}", file=sys.stderr)
+        print(f"installing {packages.name}'s packages into {directory}", file=sys.stderr)
         manifest.write_text(wanted)
         command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(command, cwd=directory, check=True, timeout=180, stdout=sys.stderr)
