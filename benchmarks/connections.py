@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tests.harness import RedisProcess
 
 from .client import Client
-from .crowd import CannotMeasure, connect_all
+from .crowd import connect_all, make_clients, must_open
 from .loop import Loop
 from .meter import Meter
 from .processes import resident_bytes
@@ -58,9 +58,7 @@ def measure_connects(
 def measure_storm(scenario: Storm, server: Server, *, loop: Loop, redis: RedisProcess) -> Result:
     """Cut all connections at once and open as many at once; then each room must work."""
     with _clients(loop, server, scenario.connections, per_room=scenario.members) as clients:
-        failed = connect_all(loop, clients)
-        if failed:
-            raise CannotMeasure(f"{len(failed)} connections failed: {failed[0].failure}")
+        must_open(loop, clients)
     with _clients(loop, server, scenario.connections, per_room=scenario.members) as clients:
         result = _connect(scenario, server, loop, redis, clients, len(clients))
         _prove_rooms_work(loop, clients, result.faults)
@@ -98,25 +96,14 @@ def _prove_rooms_work(loop: Loop, clients: list[Client], faults: Faults) -> None
 
 def _warm_up(loop: Loop, server: Server, settle: float) -> None:
     with _clients(loop, server, WARM_UP_CONNECTIONS, per_room=20) as clients:
-        failed = connect_all(loop, clients)
-        if failed:
-            raise CannotMeasure(f"{len(failed)} connections failed: {failed[0].failure}")
+        must_open(loop, clients)
     time.sleep(settle)
 
 
 @contextmanager
 def _clients(loop: Loop, server: Server, count: int, *, per_room: int) -> Iterator[list[Client]]:
     """Clients that are not connected yet, and closed at the end."""
-    clients = [
-        Client(
-            loop,
-            server.system.wire,
-            port=server.ports[number % len(server.ports)],
-            room=number // per_room,
-            number=number,
-        )
-        for number in range(count)
-    ]
+    clients = make_clients(loop, server, range(count), per_room=per_room)
     try:
         yield clients
     finally:

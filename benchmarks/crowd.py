@@ -66,25 +66,38 @@ def connect_all(
     return failed
 
 
+def must_open(loop: Loop, clients: list[Client]) -> None:
+    """Connect them all. Raises CannotMeasure if one fails, and then closes the others."""
+    failed = connect_all(loop, clients)
+    if failed:
+        for client in clients:
+            client.close()
+        raise CannotMeasure(f"{len(failed)} connections failed, one with: {failed[0].failure}")
+
+
 def open_rooms(loop: Loop, server: Server, *, rooms: int, members: int) -> list[Client]:
     """`members` clients in each room, room by room; the same number of each on every worker.
 
     Raises CannotMeasure if a connection fails, or the workers cannot be filled evenly.
     """
     if len(server.pids) == 1 or len(server.ports) > 1:
-        clients = [
-            _client(loop, server, number=number, room=number // members)
-            for number in range(rooms * members)
-        ]
-        _must_open(loop, clients)
+        clients = make_clients(loop, server, range(rooms * members), per_room=members)
+        must_open(loop, clients)
         return clients
     return _open_spread(loop, server, rooms, members)
+
+
+def make_clients(
+    loop: Loop, server: Server, numbers: Iterable[int], *, per_room: int
+) -> list[Client]:
+    """Clients with these numbers, room by room; they are not connected yet."""
+    return [_client(loop, server, number=number, room=number // per_room) for number in numbers]
 
 
 def open_room(loop: Loop, port: int, *, room: int, count: int) -> list[Client]:
     """So many clients in one room. Raises CannotMeasure if a connection fails."""
     clients = [Client(loop, PLAIN, port=port, room=room, number=number) for number in range(count)]
-    _must_open(loop, clients)
+    must_open(loop, clients)
     return clients
 
 
@@ -103,7 +116,7 @@ def _open_spread(loop: Loop, server: Server, rooms: int, members: int) -> list[C
         if not candidates:
             # Workers take turns, so that the first members, who send, are on all of them.
             return [c for kept in taken.values() for c in _alternating(kept)]
-        _must_open(loop, candidates)
+        must_open(loop, candidates)
         owners = socket_owners(port, server.pids)
         for client in candidates:
             client.worker = server.pids.index(owners[client.port])
@@ -129,11 +142,3 @@ def _client(loop: Loop, server: Server, *, number: int, room: int) -> Client:
     client = Client(loop, server.system.wire, port=server.ports[worker], room=room, number=number)
     client.worker = worker
     return client
-
-
-def _must_open(loop: Loop, clients: list[Client]) -> None:
-    failed = connect_all(loop, clients)
-    if failed:
-        for client in clients:
-            client.close()
-        raise CannotMeasure(f"{len(failed)} connections failed, one with: {failed[0].failure}")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import fanout
 from .client import Client
-from .crowd import connect_all, open_rooms
+from .crowd import make_clients, must_open, open_rooms
 from .fit import Line
 from .measure import SPARE_DESCRIPTORS, Bench, bench
 from .picture import draw_line
@@ -77,16 +77,8 @@ def memory_against_connections(the_bench: Bench) -> dict[str, Points]:
             client.close()
         clients: list[Client] = []
         for count in _shown("connections", CONNECTIONS):
-            more = [
-                Client(
-                    the_bench.loop, server.system.wire,
-                    port=server.ports[0], room=number // 50, number=number,
-                )
-                for number in range(len(clients), count)
-            ]  # fmt: skip
-            failed = connect_all(the_bench.loop, more)
-            if failed:
-                raise RuntimeError(f"{len(failed)} connections failed: {failed[0].failure}")
+            more = make_clients(the_bench.loop, server, range(len(clients), count), per_room=50)
+            must_open(the_bench.loop, more)
             clients += more
             the_bench.loop.run(time.monotonic() + 1)
             points.append((count, resident_bytes(server.pids) / 2**20))
