@@ -10,30 +10,18 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
+from . import setting_readers as readers
 from .errors import ConfigError
-from .origin import ANY, normalise_origin
+from .setting_readers import ASYMMETRIC_ALGORITHMS, SYMMETRIC_ALGORITHMS, NotAllowed, Reader
 
-SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
-ASYMMETRIC_ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
 MIN_SECRET_BYTES = 32
 DISCONNECT, DROP_OLDEST = "disconnect", "drop_oldest"
 MAX_DRAIN_SECONDS = 8
 """Grace and drain together: Sanic's manager gives a worker 10 in all."""
-REDIS_SCHEMES = ("redis", "rediss", "unix")
-
-
-class _NotAllowed(Exception):
-    """A value was refused; the text says what is allowed."""
-
-
-Reader = Callable[[str], Any]
 
 
 def _setting(variable: str, default: Any, read: Reader, doc: str, *, secret: bool = False) -> Any:
@@ -42,107 +30,6 @@ def _setting(variable: str, default: Any, read: Reader, doc: str, *, secret: boo
         repr=not secret,
         metadata={"variable": variable, "read": read, "secret": secret, "doc": doc},
     )
-
-
-def _whole_number(low: int, high: int) -> Reader:
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise _NotAllowed(f"a whole number from {low} to {high}")
-        return value
-
-    return read
-
-
-def _seconds(low: float, high: float) -> Reader:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:  # also refuses NaN
-            raise _NotAllowed(f"a number of seconds from {low:g} to {high:g}")
-        return value
-
-    return read
-
-
-def _one_of(*words: str) -> Reader:
-    def read(text: str) -> str:
-        if text not in words:
-            raise _NotAllowed(" or ".join(words))
-        return text
-
-    return read
-
-
-def _switch(text: str) -> bool:
-    word = text.lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise _NotAllowed("1, true, yes, on, 0, false, no or off")
-
-
-def _text(text: str) -> str:
-    # A .env file cannot hold a PEM's line breaks; "\n" in one line is the usual way out.
-    return text.replace("\\n", "\n")
-
-
-def _api_prefix(text: str) -> str:
-    if text in ("", "/"):
-        return ""
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
-        raise _NotAllowed("empty, or path segments like /api/chat-api with no slash at the end")
-    return text
-
-
-def _pod_prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise _NotAllowed("1 to 64 letters, digits and . _ -")
-    return text
-
-
-def _redis_url(text: str) -> str:
-    allowed = (
-        "a URL like redis://user:password@host:6379/0, rediss://host:6379/0 or unix:///path/to.sock"
-    )
-    try:
-        parts = urlsplit(text)
-        well_formed = parts.scheme in REDIS_SCHEMES and bool(
-            parts.path if parts.scheme == "unix" else parts.hostname
-        )
-        _ = parts.port  # raises ValueError if it is no port
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        raise _NotAllowed(allowed)
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    origins = tuple(origin for name in names if (origin := normalise_origin(name)) is not None)
-    if names == (ANY,):
-        return names
-    if len(origins) < len(names):
-        raise _NotAllowed(
-            "a comma-separated list of origins like https://chat.example.com or "
-            "http://localhost:3000, without a path and in ASCII, or * for all"
-        )
-    return origins
-
-
-def _algorithms(text: str) -> tuple[str, ...]:
-    known = SYMMETRIC_ALGORITHMS | ASYMMETRIC_ALGORITHMS
-    names = tuple(name.strip() for name in text.split(","))
-    if not set(names) <= known:
-        raise _NotAllowed("a comma-separated list of " + ", ".join(sorted(known)))
-    return names
 
 
 def _default_pod_prefix() -> str:
@@ -156,222 +43,222 @@ class Config:
     api_prefix: str = _setting(
         "CHAT_API_PREFIX",
         "/api/chat-api",
-        _api_prefix,
+        readers.api_prefix,
         "Path before /ws and /ws/stats; both are also served without it.",
     )
     pod_prefix: str = _setting(
         "POD_ID",
         "",
-        _pod_prefix,
+        readers.pod_prefix,
         "First part of every pod ID; a random part follows. Empty: the host name.",
     )
     backlog: int = _setting(
         "CHAT_BACKLOG",
         4096,
-        _whole_number(1, 65535),
+        readers.whole_number(1, 65535),
         "Connections the kernel queues before a worker accepts them (also bounded by somaxconn).",
     )
 
     redis_url: str | None = _setting(
         "REDIS_URL",
         None,
-        _redis_url,
+        readers.redis_url,
         "Where Redis is: redis://, rediss:// or unix://. Empty: an embedded server is started.",
         secret=True,
     )
     redis_timeout: float = _setting(
         "CHAT_REDIS_TIMEOUT",
         5.0,
-        _seconds(0.1, 60),
+        readers.seconds(0.1, 60),
         "Seconds Redis may stay silent after a ping before the connection is built anew; a quarter "
         "of it, and at least 1, an attempt to connect may take.",
     )
     proof_interval: float = _setting(
         "CHAT_PROOF_INTERVAL",
         1.0,
-        _seconds(0.1, 30),
+        readers.seconds(0.1, 30),
         "Seconds between two proofs that what is published arrives. Three without one, and the pod "
         "is not ready; the link that has lost it is built anew.",
     )
     subscribe_timeout: float = _setting(
         "CHAT_SUBSCRIBE_TIMEOUT",
         1.0,
-        _seconds(0, 30),
+        readers.seconds(0, 30),
         "Seconds an upgrade waits for Redis to confirm a room's subscription. 0: it never waits.",
     )
     unsubscribe_delay: float = _setting(
         "CHAT_UNSUBSCRIBE_DELAY",
         5.0,
-        _seconds(0, 3600),
+        readers.seconds(0, 3600),
         "Seconds a room without members stays subscribed, since rooms flap.",
     )
     publish_queue_messages: int = _setting(
         "CHAT_PUBLISH_QUEUE_MESSAGES",
         10_000,
-        _whole_number(0, 10_000_000),
+        readers.whole_number(0, 10_000_000),
         "Envelopes that wait while Redis is away. 0: none; beyond it senders get `unavailable`.",
     )
     publish_queue_bytes: int = _setting(
         "CHAT_PUBLISH_QUEUE_BYTES",
         8 * 1024 * 1024,
-        _whole_number(0, 2**40),
+        readers.whole_number(0, 2**40),
         "Bytes of envelopes that wait while Redis is away.",
     )
     publish_queue_seconds: float = _setting(
         "CHAT_PUBLISH_QUEUE_SECONDS",
         10.0,
-        _seconds(0, 3600),
+        readers.seconds(0, 3600),
         "Seconds after which an envelope that waits for Redis is dropped and its sender told.",
     )
 
     max_connections: int = _setting(
         "CHAT_MAX_CONNECTIONS",
         0,
-        _whole_number(0, 10_000_000),
+        readers.whole_number(0, 10_000_000),
         "Clients a worker takes, handshakes included; one more gets 503. 0: no limit.",
     )
     handshake_timeout: float = _setting(
         "CHAT_HANDSHAKE_TIMEOUT",
         5.0,
-        _seconds(0.5, 60),
+        readers.seconds(0.5, 60),
         "Seconds in which a client must have sent its whole request, and done its TLS handshake.",
     )
     max_message_bytes: int = _setting(
         "CHAT_MAX_MESSAGE_BYTES",
         64 * 1024,
-        _whole_number(1024, 64 * 1024 * 1024),
+        readers.whole_number(1024, 64 * 1024 * 1024),
         "Bytes a client's message may have; a larger one closes with 1009.",
     )
     max_message_fragments: int = _setting(
         "CHAT_MAX_MESSAGE_FRAGMENTS",
         128,
-        _whole_number(1, 1_000_000),
+        readers.whole_number(1, 1_000_000),
         "Frames a client's message may come in; one more closes with 1008.",
     )
     send_queue_messages: int = _setting(
         "CHAT_SEND_QUEUE_MESSAGES",
         256,
-        _whole_number(1, 1_000_000),
+        readers.whole_number(1, 1_000_000),
         "Messages a client may have waiting; one more, and it is a slow consumer.",
     )
     send_queue_bytes: int = _setting(
         "CHAT_SEND_QUEUE_BYTES",
         1024 * 1024,
-        _whole_number(64 * 1024, 2**40),
+        readers.whole_number(64 * 1024, 2**40),
         "Bytes a client may have waiting; with more it is a slow consumer.",
     )
     send_queue_total_bytes: int = _setting(
         "CHAT_SEND_QUEUE_TOTAL_BYTES",
         64 * 1024 * 1024,
-        _whole_number(64 * 1024, 2**40),
+        readers.whole_number(64 * 1024, 2**40),
         "Bytes all clients of a worker may have waiting; beyond it the longest queues go first.",
     )
     slow_consumer: str = _setting(
         "CHAT_SLOW_CONSUMER",
         DISCONNECT,
-        _one_of(DISCONNECT, DROP_OLDEST),
+        readers.one_of(DISCONNECT, DROP_OLDEST),
         "What becomes of a slow consumer: disconnect closes it with 1013, drop_oldest drops its "
         "oldest messages and keeps it.",
     )
     rooms_per_session: int = _setting(
         "CHAT_ROOMS_PER_SESSION",
         64,
-        _whole_number(1, 100_000),
+        readers.whole_number(1, 100_000),
         "Rooms one client may be in at the same time.",
     )
     heartbeat_timeout: float = _setting(
         "CHAT_HEARTBEAT_TIMEOUT",
         60.0,
-        _seconds(1, 86_400),
+        readers.seconds(1, 86_400),
         "Seconds without a sign of life after which a client is gone; pinged at half of it.",
     )
     drain_timeout: float = _setting(
         "CHAT_DRAIN_TIMEOUT",
         5.0,
-        _seconds(0.1, MAX_DRAIN_SECONDS),
+        readers.seconds(0.1, MAX_DRAIN_SECONDS),
         "Seconds a drain may take, after its grace. Sanic's manager gives a worker 10 in all.",
     )
     drain_window: float = _setting(
         "CHAT_DRAIN_WINDOW",
         3.0,
-        _seconds(0, MAX_DRAIN_SECONDS),
+        readers.seconds(0, MAX_DRAIN_SECONDS),
         "Seconds over which a drain spreads its close frames: at most three fifths of the timeout.",
     )
     drain_grace: float = _setting(
         "CHAT_DRAIN_GRACE",
         0.0,
-        _seconds(0, 3),
+        readers.seconds(0, 3),
         "Seconds between the moment in which /ready turns 503 and the first close frame.",
     )
     backpressure_bytes: int = _setting(
         "CHAT_BACKPRESSURE_BYTES",
         16 * 1024 * 1024,
-        _whole_number(64 * 1024, 1024**3),
+        readers.whole_number(64 * 1024, 1024**3),
         "Bytes of messages under way to this worker's clients beyond which it stops reading.",
     )
     retry_after: int = _setting(
         "CHAT_RETRY_AFTER",
         2,
-        _whole_number(1, 3600),
+        readers.whole_number(1, 3600),
         "Seconds in the Retry-After of a 503.",
     )
 
     stats_interval: float = _setting(
         "CHAT_STATS_INTERVAL",
         1.0,
-        _seconds(0.1, 5),
+        readers.seconds(0.1, 5),
         "Seconds between two reports of a pod to Redis; a pod is gone from the totals after five.",
     )
     stats_rooms: int = _setting(
         "CHAT_STATS_ROOMS",
         10,
-        _whole_number(0, 100),
+        readers.whole_number(0, 100),
         "How many of the largest rooms the stats list.",
     )
 
     allowed_origins: tuple[str, ...] = _setting(
         "CHAT_ALLOWED_ORIGINS",
         (),
-        _origins,
+        readers.origins,
         "Comma-separated origins whose pages may connect, or *. Empty: those of the same host.",
     )
     auth_enabled: bool = _setting(
         "AUTH_ENABLED",
         False,
-        _switch,
+        readers.switch,
         "Whether a client needs a JWT; its `sub` becomes `from`.",
     )
     auth_secret: str | None = _setting(
         "AUTH_SECRET",
         None,
-        _text,
+        readers.text,
         f"Shared secret for HS256, HS384, HS512; at least {MIN_SECRET_BYTES} bytes.",
         secret=True,
     )
     auth_public_key: str | None = _setting(
         "AUTH_PUBLIC_KEY",
         None,
-        _text,
+        readers.text,
         r"Public key in PEM for RS*, PS*, ES*, EdDSA; line breaks may be written as \n.",
         secret=True,
     )
     auth_algorithms: tuple[str, ...] = _setting(
         "AUTH_ALGORITHMS",
         (),
-        _algorithms,
+        readers.algorithms,
         "Comma-separated algorithms a token may use. Empty: HS256 with a secret, RS256 with a key.",
     )
 
     restart_limit: int = _setting(
         "CHAT_RESTART_LIMIT",
         10,
-        _whole_number(0, 1000),
+        readers.whole_number(0, 1000),
         "Worker deaths within 60 s after which the whole server gives up with exit code 1.",
     )
     hang_timeout: int = _setting(
         "CHAT_HANG_TIMEOUT",
         30,
-        _whole_number(0, 3600),
+        readers.whole_number(0, 3600),
         "Seconds a worker's event loop may stand still before it is killed and replaced. 0: never.",
     )
 
@@ -425,7 +312,7 @@ class Config:
                 continue
             try:
                 values[setting.name] = setting.metadata["read"](text)
-            except _NotAllowed as allowed:
+            except NotAllowed as allowed:
                 shown = "a value that is not shown" if setting.metadata["secret"] else repr(text)
                 raise ConfigError(f"{variable} is {shown}; allowed is {allowed}") from None
         return cls(**values)
