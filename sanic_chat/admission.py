@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .errors import UpgradeRefused
+from .errors import TryAgainLater
 
 
 class Admission:
@@ -22,13 +22,12 @@ class Admission:
         self._connected = connected
 
     def check(self) -> None:
-        """Raises UpgradeRefused 503 if all places are taken."""
+        """Raises TryAgainLater if all places are taken."""
         if self.limit and self._connected() + self.handshakes >= self.limit:
-            raise UpgradeRefused(
-                503,
+            raise TryAgainLater(
                 "too_many_connections",
                 "The server is full: please try again",
-                {"Retry-After": str(self._retry_after)},
+                retry_after=self._retry_after,
             )
 
     def __enter__(self) -> None:

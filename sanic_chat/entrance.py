@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import UpgradeRefused
+from .errors import TryAgainLater, UpgradeRefused
 from .handshake import Handshake, Wishes, accept_of, read_wishes
 from .logs import RateLimitedWarning
 from .message import json_text
@@ -143,11 +143,10 @@ class Entrance:
 
     def _refuse_while_draining(self) -> None:
         if self._pod.draining:
-            raise UpgradeRefused(
-                503,
+            raise TryAgainLater(
                 "draining",
                 "The server is going away: please try again",
-                {"Retry-After": str(self._retry_after)},
+                retry_after=self._retry_after,
             )
 
     def _client_id(self, handshake: Handshake) -> str:

@@ -3,6 +3,7 @@
 ChatError
 ├── ConfigError         a setting is wrong: the server does not start
 ├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
+│   └── TryAgainLater   there is no place for the client now, but there may be soon
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
 ├── BadReport           what stands in a pod's place cannot be read: counted and left out
@@ -39,6 +40,13 @@ class UpgradeRefused(ChatError):
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+
+
+class TryAgainLater(UpgradeRefused):
+    """A handshake is refused for now: 503, and after `retry_after` seconds it may be another."""
+
+    def __init__(self, code: str, message: str, *, retry_after: int) -> None:
+        super().__init__(503, code, message, {"Retry-After": str(retry_after)})
 
 
 class BadMessage(ChatError):
