@@ -174,7 +174,7 @@ def switch_protocols(
     """
     transport.set_protocol(session)
     session.connection_made(transport)
-    session.write(
+    transport.write(
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"Upgrade: websocket\r\n"
         b"Connection: Upgrade\r\n"

@@ -8,6 +8,7 @@ message means is its owner's business, and what a full send queue loses its own.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -46,17 +47,19 @@ class State(Enum):
 
 
 _OPEN = State.OPEN  # looking a member up in its class costs as much as the rest of the question
+_write = os.write
 
 
 class Session(asyncio.Protocol):
     """A client after its upgrade, as the asyncio protocol of its socket.
 
     No task and no timer: it acts when the loop calls it. While the kernel takes what is sent,
-    `writable` is true and `write` hands bytes straight to the transport; once it does not,
-    frames wait in a send queue. It has one only while the kernel is behind.
+    `writable` is true and `write` hands bytes straight to it; once it does not, frames wait in the
+    transport and in a send queue. It has one only while the kernel is behind.
     """
 
     __slots__ = (
+        "_descriptor",
         "_held",
         "_ignored_bytes",
         "_parser",
@@ -117,10 +120,17 @@ class Session(asyncio.Protocol):
         """Take over a socket; the answer to the handshake may be written from now on."""
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport: asyncio.Transport | None = transport
-        self.write: Callable[[bytes], None] = transport.write
-        # What the kernel does not take at once counts as waiting. Not 0: transports over TLS
-        # would say `pause_writing` with nothing to write, and nothing would end that pause.
-        transport.set_write_buffer_limits(high=1, low=0)
+        # What the kernel does not take at once counts as waiting.
+        socket = transport.get_extra_info("socket")
+        if socket is None or transport.get_extra_info("sslcontext") is not None:
+            self.write: Callable[[bytes], None] = transport.write
+            # Not 0: transports over TLS would say `pause_writing` with nothing to write, and
+            # nothing would end that pause.
+            transport.set_write_buffer_limits(high=1, low=0)
+        else:
+            self._descriptor: int = socket.fileno()
+            self.write = self._write_to_kernel
+            transport.set_write_buffer_limits(high=0)
         # Answers to requests before the handshake may still wait there, and the transport says
         # only once that it does not keep up.
         if transport.get_write_buffer_size():
@@ -262,6 +272,18 @@ class Session(asyncio.Protocol):
         elif not self.enqueue(frames, messages):
             self.overflow(messages)
 
+    def _write_to_kernel(self, frames: bytes) -> None:
+        """What the transport's `write` does while it holds nothing, at nine tenths of the price.
+
+        The descriptor is ours until `connection_lost` has returned: transports close it after that.
+        """
+        try:
+            sent = _write(self._descriptor, frames)
+        except OSError:
+            sent = 0  # full, or broken: it is for the transport to find out and to tell
+        if sent < len(frames) and self._transport is not None:
+            self._transport.write(frames[sent:])
+
     def enqueue(self, frames: bytes, messages: int, room: Room | None = None) -> bool:
         """Put frames of a room, or of its own, into the send queue; False if they do not fit.
 
@@ -319,10 +341,10 @@ class Session(asyncio.Protocol):
         self._stop_receiving()
         frame = close_frame(code, reason)
         queue, self._queue = self._queue, None
+        assert self._transport is not None
         if queue is None:
-            self.write(frame)
+            self._transport.write(frame)
         else:
-            assert self._transport is not None
             self._transport.writelines([*queue.take_all(), frame])
 
     def abort(self) -> None:
@@ -367,7 +389,8 @@ class Session(asyncio.Protocol):
         """Send a close frame in place of what is queued; that is lost for `reason`."""
         self._stop_receiving()
         self._drop_queue(reason)
-        self.write(frame)
+        if self._transport is not None:
+            self._transport.write(frame)  # which may hold the rest of another frame
 
     def _stop_receiving(self) -> None:
         if self.state is _OPEN:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -67,6 +69,12 @@ class Peer:
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Close with a TCP RST."""
+        no_linger = struct.pack("ii", 1, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         self._socket.close()
 
 
@@ -146,6 +154,53 @@ class TestReceiving:
             session.quiet_looks = 5
             await peer.send(client_frame(first, b"x"))
             await eventually(lambda: session.quiet_looks == 0, "it was heard")
+
+
+class TestWriting:
+    @on_both_loops
+    async def test_what_the_kernel_does_not_take_at_once(self, monkeypatch: pytest.MonkeyPatch):
+        """Whatever part of a write it takes, everything arrives once and in order."""
+
+        def write(descriptor: int, data: bytes) -> int:
+            nonlocal calls
+            calls += 1
+            if calls % 3 == 0:
+                raise BlockingIOError
+            return os.write(descriptor, data[: calls % 7 * len(data) // 6])
+
+        calls = 0
+        monkeypatch.setattr("sanic_chat.session._write", write)
+        messages = [b"%d " % number * (number % 50) for number in range(500)]
+        async with connected(RecordingOwner()) as (session, peer):
+            for start in range(0, len(messages), 20):
+                some = messages[start : start + 20]
+                for message in some:
+                    session.send(text_frame(message))
+                assert [await peer.frame() for _ in some] == [(TEXT, m) for m in some]
+        assert calls >= 7
+
+    @on_both_loops
+    async def test_a_broken_connection(self):
+        """A write that fails ends the session, as it does when the transport writes."""
+        async with connected(RecordingOwner()) as (session, peer):
+            peer.reset()
+            for _ in range(3):  # the kernel tells the first one that reads or writes
+                session.send(text_frame(b"nowhere"))
+            await eventually(lambda: session.state is State.CLOSED, "the session is closed")
+
+    @on_both_loops
+    async def test_the_descriptor_is_its_own_to_the_end(self):
+        """Nobody can be given the descriptor while the session still writes to it."""
+
+        class LookingOwner(RecordingOwner):
+            def session_closed(self, session: Session) -> None:
+                super().session_closed(session)
+                self.last = os.fstat(session._descriptor).st_ino
+
+        owner = LookingOwner()
+        async with connected(owner) as (session, _):
+            own = os.fstat(session._descriptor).st_ino
+        assert owner.last == own
 
 
 class TestSendQueue:
