@@ -30,29 +30,22 @@ Reader = Callable[[str], Any]
 
 def whole_number(low: int, high: int) -> Reader:
     """A whole number from `low` to `high`."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise NotAllowed(f"a whole number from {low} to {high}")
-        return value
-
-    return read
+    return _number(int, low, high, f"a whole number from {low} to {high}")
 
 
 def seconds(low: float, high: float) -> Reader:
     """A number of seconds from `low` to `high`."""
+    return _number(float, low, high, f"a number of seconds from {low:g} to {high:g}")
 
+
+def _number(kind: Callable[[str], float], low: float, high: float, allowed: str) -> Reader:
     def read(text: str) -> float:
         try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
-            value = low - 1
+            raise NotAllowed(allowed) from None
         if not low <= value <= high:  # also refuses NaN
-            raise NotAllowed(f"a number of seconds from {low:g} to {high:g}")
+            raise NotAllowed(allowed)
         return value
 
     return read

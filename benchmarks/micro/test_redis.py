@@ -11,6 +11,7 @@ import pytest
 
 from sanic_chat.broker import Endpoint, Publisher, Subscriber
 from sanic_chat.broker.connection import Connection, pack
+from tests.clients import resp
 from tests.harness import RedisProcess
 
 BATCH = 1000
@@ -103,9 +104,7 @@ def test_receive(benchmark: Any, loop: asyncio.AbstractEventLoop, redis: RedisPr
 
 def test_read_a_backlog(benchmark: Any, loop: asyncio.AbstractEventLoop) -> None:
     """The largest chunk that uvloop reads at once, as it comes to a pod that is behind."""
-    envelope = b"*3\r\n$7\r\nmessage\r\n" + b"".join(
-        b"$%d\r\n%b\r\n" % (len(text), text) for text in (CHANNEL, ENVELOPE)
-    )
+    envelope = resp([b"message", CHANNEL, ENVELOPE])
     chunk = envelope * (256_000 // len(envelope))
     received = 0
 

@@ -6,7 +6,7 @@ const PREFIX = "bun:room:";
 const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
 const publisher = new RedisClient(process.env.REDIS_URL);
 const subscriber = new RedisClient(process.env.REDIS_URL);
-const subscribed = new Map(); // room: a promise of its subscription
+const subscribed = new Map(); // channel: a promise of its subscription
 
 await publisher.connect();
 await subscriber.connect();
