@@ -19,16 +19,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .measure import measure_all, rounds_of, taking_part
-from .report import summary, tables, write_json
-from .results import Result
-from .scenarios import SCENARIOS, Connects, Fanout, Idle, Scenario, Storm
+from .measure.rounds import measure_all, rounds_of, taking_part
+from .results.files import write_json
+from .results.result import Result, summary
+from .results.tables import tables
+from .scenarios import SCENARIOS, Connects, Fanout, Idle, Mixed, Scenario, Storm
 from .systems import SYSTEMS, System
 
 PAIR = "sanic_chat,stock_sanic"
 
 CHANGES = ("rooms", "members", "senders", "checked", "window", "rate", "payload", "workers")
-"""What can be different from a scenario's own."""
+"""The fields of a scenario that can be changed."""
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
         write_json(options.json, results)
     print(tables(results))
     if options.picture:
-        from .picture import draw_summary
+        from .results.picture import draw_summary
 
         draw_summary(summary(results), options.picture)
     answerable = [r for r in results if options.smoke or r.system == "sanic_chat"]
@@ -101,12 +102,12 @@ def _present(names: list[str]) -> list[System]:
 def _changed(scenario: Scenario, options: argparse.Namespace) -> Scenario:
     """The scenario as the options change it, with a name that says so."""
     changes = {name: value for name in CHANGES if (value := getattr(options, name)) is not None}
-    if not changes or not isinstance(scenario, Fanout):
+    if not changes or not isinstance(scenario, Fanout | Mixed):
         return scenario
     told = " ".join(f"{name}={value:g}" for name, value in changes.items())
     try:
         return replace(scenario, name=f"{scenario.name} {told}", **changes)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         sys.exit(f"{scenario.name} cannot be: {error}")
 
 
@@ -121,6 +122,9 @@ def _tiny(scenario: Scenario) -> Scenario:
                 senders=min(scenario.senders, 5),
                 checked=20,
             )
+        case Mixed():
+            rooms = min(scenario.rooms, 2)
+            return replace(scenario, rooms=rooms, members=20, rate=200, checked=20)
         case Idle() | Connects():
             return replace(scenario, connections=100, settle=0.05)
         case Storm():

@@ -1,8 +1,9 @@
-"""What is measured: plain data, one entry a scenario."""
+"""The scenarios: plain data, one entry each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Fanout:
     rate: float = 0
     """Messages per second in all; 0: closed loop."""
     other_rate: float = 0
-    """What every system but sanic_chat gets instead; 0: the same."""
+    """The rate of every system but sanic_chat; 0: the same."""
     payload: int = 64
     """Bytes of filling in each message's data."""
     workers: int = 1
@@ -42,6 +43,44 @@ class Fanout:
     @property
     def connections(self) -> int:
         return self.rooms * self.members
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Clients in more than one room, and clients that do more than speak.
+
+    `rate` times a second somebody says something to a room: a sender drawn at random, or the one
+    `talker`. What `then` says follows at once. What is measured is told beside the figures of the
+    scenario `beside`, which is the same without what makes this one mixed.
+    """
+
+    name: str
+    title: str
+    rooms: int
+    members: int
+    """Of each of these rooms."""
+    rate: float
+    checked: int
+    """Members of each room that are checked message by message."""
+    talker: bool = False
+    """Whether one client of the first room says everything, beside a pair that talks elsewhere."""
+    own_rooms: Literal["", "others", "members"] = ""
+    """The others with a room of their own: as many clients beside the rooms, or their members."""
+    then: Literal["", "own", "ping", "room"] = ""
+    """After each message: somebody alone in a room speaks there; the talker sends a `ping`; or it
+    says the same to the second room, which it is in too."""
+    beside: str = ""
+    payload: int = 64
+
+    def __post_init__(self) -> None:
+        if self.then == "own" and not self.own_rooms:
+            raise ValueError("nobody has a room of its own to speak in")
+        if self.then == "room" and self.rooms < 2:
+            raise ValueError("there is no second room")
+
+    @property
+    def connections(self) -> int:
+        return self.rooms * self.members * (1 + (self.own_rooms == "others"))
 
 
 @dataclass(frozen=True)
@@ -81,7 +120,7 @@ class Storm:
         return self.rooms * self.members
 
 
-Scenario = Fanout | Idle | Connects | Storm
+Scenario = Fanout | Mixed | Idle | Connects | Storm
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -131,6 +170,37 @@ SCENARIOS: dict[str, Scenario] = {
         Fanout(
             "cross_pod_20_all", "2 workers, 10 rooms of 20 on both, everybody sends",
             rooms=10, members=20, senders=20, checked=1, workers=2,
+        ),
+        Mixed(
+            "mixed_50", "4 000 messages/s to 20 rooms of 50, senders in mixed order",
+            rooms=20, members=50, rate=4000, checked=2,
+        ),
+        Mixed(
+            "mixed_50_own", "the same, everybody in a silent room of its own too",
+            rooms=20, members=50, rate=4000, checked=2, own_rooms="members", beside="mixed_50",
+        ),
+        Mixed(
+            "mixed_1000", "4 000 messages/s to a room of 1 000, 4 000/s to rooms of one elsewhere",
+            rooms=1, members=1000, rate=4000, checked=20, own_rooms="others", then="own",
+        ),
+        Mixed(
+            "mixed_1000_own", "the same, the rooms of one being its members'",
+            rooms=1, members=1000, rate=4000, checked=20, own_rooms="members", then="own",
+            beside="mixed_1000",
+        ),
+        Mixed(
+            "talker", "1 talker, 1 000 messages/s to a room of 1 000, beside a pair",
+            rooms=1, members=1000, rate=1000, checked=20, talker=True,
+        ),
+        Mixed(
+            "talker_pings", "the same, and a ping after each message",
+            rooms=1, members=1000, rate=1000, checked=20, talker=True, then="ping",
+            beside="talker",
+        ),
+        Mixed(
+            "talker_rooms", "the same, each message to two rooms of 500",
+            rooms=2, members=500, rate=1000, checked=10, talker=True, then="room",
+            beside="talker",
         ),
         Idle("idle_10k", "10 000 idle connections", connections=10_000),
         Connects("connects", "connects, 100 in flight", connections=2_000, in_flight=100),

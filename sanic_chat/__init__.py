@@ -1,8 +1,36 @@
-"""sanic_chat: a WebSocket chat and real-time fan-out server on Sanic and Redis pub/sub."""
+"""sanic_chat: a WebSocket chat and real-time fan-out server on Sanic and Redis pub/sub.
 
-from .app import create_app
-from .config import Config
-from .errors import ChatError, ConfigError
+The names below are loaded when they are first asked for: who needs `sanic_chat.protocol` alone
+loads neither Sanic nor Redis.
+"""
 
-__all__ = ["ChatError", "Config", "ConfigError", "create_app"]
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from .app import create_app
+    from .config.settings import Config
+    from .errors import ChatError, ConfigError
+
+__all__ = ["ChatError", "Config", "ConfigError", "__version__", "create_app"]
+
+_HOMES = {
+    "ChatError": "errors",
+    "Config": "config.settings",
+    "ConfigError": "errors",
+    "create_app": "app",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

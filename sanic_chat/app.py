@@ -1,113 +1,212 @@
-"""Puts the server together: configuration, routes, listeners.
+"""The server as a Sanic application: configuration, routes, listeners.
 
-The only module below `server.py` that sees both Sanic's life cycle and the pod's:
+Sanic's listeners call:
 
-    main process   main_process_start   embedded Redis, if there is no REDIS_URL; pipe for pulses
-                   main_process_ready   supervisor
+    main process   main_process_start   embedded Redis, if there is no REDIS_URL; watchdog; the
+                                        memory for metrics
+                   main_process_ready   supervisor; metrics of the main process
                    main_process_stop    embedded Redis ends
-    each worker    before_server_start  stop signals, watch over the main process; pod, reporter
+    each worker    before_server_start  signals, watch over the main process; the worker starts
                    after_server_start   pulse
-                   before_server_stop   drain, then the links to Redis
+                   before_server_stop   the worker stops: drain, then the links to Redis
+
+May live here: which process runs which part, and Sanic's configuration. Must not know what a part
+does: the parts of a worker are put together in `worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import os
+import signal
 import sys
-from types import SimpleNamespace
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import sanic
 import ujson
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
-from .arrival import ArrivalProtocol
-from .broker.embedded import EmbeddedRedis, find_server_program
-from .config import Config
-from .drain import drain_sessions
-from .entrance import Entrance
+from .broker.endpoint import Endpoint
+from .config.env_file import use_env_file
+from .config.settings import JSON, Config
+from .doctor.machine import warnings_at_start
 from .errors import ConfigError
-from .handshake import HandshakeReader
-from .http_connections import (
-    ChatRequest,
-    HttpDeadlines,
-    close_http_connections,
-    limit_tls_handshakes,
-)
-from .logs import keep_tokens_out_of_logs, logger
-from .origin import OriginPolicy
-from .orphans import OrphanWatch, remember_state_server
-from .pod import Pod
-from .pulse import Pulse, PulseWatch
-from .reporter import Reporter, build_report
-from .signals import StopSignals, hold_stop_signals
-from .stats import StatsStore
-from .supervisor import Supervisor
-from .web.chat import chat_blueprint
+from .logs.json_format import json_log_config
+from .logs.level import LogLevel
+from .logs.logger import logger
+from .logs.redaction import keep_tokens_out_of_logs
+from .new_settings import SettingsReader, check_certificates, read_nothing_but
+from .process import rehearsal
+from .process.descriptors import open_standard_streams, raise_limit
+from .process.embedded_redis import EmbeddedRedis, find_server_program
+from .process.listener import Listener
+from .process.orphans import stop_with_the_main_process
+from .process.os_signals import LEAVE, LEVEL_SIGNALS, WorkerSignals, hold_signals
+from .process.slots import LoneSlot, SharedSlots, claim_slot, make_slots
+from .process.supervisor import Supervisor
+from .process.usage import UsageReader
+from .process.watchdog import Watchdog, WatchdogPulse
+from .process.worker_states import replace_state_server
+from .stats.board import WRITE_SECONDS, Slots
+from .stats.metrics import encode_metrics
+from .upgrade.fast_path import FastPathProtocol
+from .upgrade.sanic_http import ChatRequest, ChatRouter, files_of
+from .version import VERSION
+from .web.asgi import refuse_asgi
 from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
 from .web.probes import probes_blueprint
+from .web.ws import chat_blueprint
+from .worker import Worker, main_metrics, make_authenticator
 
 if TYPE_CHECKING:
-    from .auth import Authenticator
+    from .upgrade.auth import Authenticator
 
-REDIS_CLOSE_SECONDS = 1.0
-HTTP_CLOSE_SECONDS = 1.0
 STOP_MARGIN_SECONDS = 5.0
-"""What a worker may need beyond its drain to stop, mostly with a Redis that does not answer."""
+"""The time beyond its drain that a worker may need to stop, mostly for a silent Redis."""
 KEEP_ALIVE_SECONDS = 75.0
-"""Longer than load balancers keep an idle connection: they, not we, are to close it."""
+"""The time for which an idle connection is kept: load balancers close it before."""
 MAX_REQUEST_BYTES = 64 * 1024
-"""No request here has a body; one that comes all the same is read so far, and then dropped."""
+"""The bytes of a request's body that are read and dropped: no route needs one."""
 DRAIN_PRIORITY = -10
 """Sanic runs stop listeners in reverse: this one goes before its own clean-up."""
+LAST_BEFORE_START = -10
 
 
-class ChatServer(Sanic[SanicConfig, SimpleNamespace]):
+@dataclass
+class ChatContext:
+    """The parts of the application, in each of its processes."""
+
+    config: Config
+    doubts: list[str]
+    """Sentences about settings, to be logged once."""
+    is_configured: bool
+    """Whether the program has made the settings itself, and not taken them from the environment."""
+    authenticator: Authenticator | None
+    log_level: LogLevel
+    listener: Listener
+    worker: Worker | None = None
+    """Set in a worker process before it serves."""
+    embedded_redis: EmbeddedRedis | None = None
+    """Set in the process that has started it."""
+    watchdog: Watchdog | None = None
+    """Set in the main process."""
+    slots: SharedSlots | None = None
+    """Set in the main process and in its workers, unless there is no memory to share."""
+
+
+class ChatServer(Sanic[SanicConfig, ChatContext]):
     """Sanic with a listening socket, protocol and signals fit for many WebSockets."""
 
     def prepare(self, *arguments: Any, **settings: Any) -> None:
-        """As `Sanic.prepare`, which the command line and `run` both call before serving."""
+        """Prepare serving, as `Sanic.prepare` does: the command line and `run` both call it."""
         if settings.get("backlog", 100) == 100:  # Sanic's default
             settings["backlog"] = self.ctx.config.backlog
-        settings["protocol"] = settings.get("protocol") or ArrivalProtocol
+        settings["protocol"] = settings.get("protocol") or FastPathProtocol
+        try:
+            settings["ssl"], doubts = check_certificates(settings.get("ssl"))
+        except ConfigError as error:
+            sys.exit(f"sanic_chat does not start: {error}")
+        self.ctx.doubts += doubts
         if not Sanic.test_mode:
-            hold_stop_signals()
+            hold_signals()
+            replace_state_server()
         super().prepare(*arguments, **settings)
-        limit_tls_handshakes(self.state.server_info[-1].settings, self.ctx.config.handshake_timeout)
+
+    def motd(self, server_settings: dict[str, Any] | None = None) -> None:
+        """Log what starts, and where.
+
+        For its own banner Sanic imports what it finds of sanic-ext and sanic-testing.
+        """
+        if self.config.MOTD and server_settings and "SANIC_WORKER_NAME" not in os.environ:
+            told = VERSION, self.get_server_location(server_settings), sanic.__version__
+            logger.info("sanic_chat %s at %s (Sanic %s) [%d]", *told, os.getpid())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Refuse to run as an ASGI application, whose sockets belong to another server."""
+        await refuse_asgi(scope, send)
 
 
-def create_app(*, config: Config | None = None) -> ChatServer:
-    """The server as a Sanic application; `config` defaults to the environment.
+def create_app(arguments: object = None, /, *, config: Config | None = None) -> ChatServer:
+    """Make the server, a Sanic application; `config` defaults to the environment.
 
     Opens nothing and starts nothing: that happens in listeners, in each process. Raises
-    ConfigError if a setting is wrong. Worker processes import the program anew, and read their
-    configuration from the environment that they inherit.
+    ConfigError if a setting is wrong; but the sanic command (`sanic sanic_chat:create_app`), which
+    gives its own `arguments`, ends with that sentence. Worker processes import the program anew,
+    and read their configuration from the environment that they inherit, to which the main process
+    has added what the environment file says.
     """
-    config = Config.from_environment() if config is None else config
+    try:
+        return _make_app(config)
+    except ConfigError as error:
+        if arguments is None:
+            raise
+        sys.exit(f"sanic_chat does not start: {error}")
+
+
+def _make_app(config: Config | None) -> ChatServer:
+    open_standard_streams()
+    is_configured = config is not None
+    is_worker = "SANIC_WORKER_NAME" in os.environ
+    doubts: list[str] = []
+    if config is None:
+        if not is_worker:
+            use_env_file()
+            doubts = Config.doubts()
+        config = Config.from_environment(os.environ)
+    authenticator = make_authenticator(config)
     app = ChatServer(
         "sanic_chat",
         config=SanicConfig(
             {
+                "AUTO_EXTEND": False,  # sanic-ext, if installed, would add /docs and CORS headers
                 "GRACEFUL_SHUTDOWN_TIMEOUT": 2.0,
                 "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,
                 "MOTD": False,
+                "REQUEST_MAX_HEADER_SIZE": config.max_header_bytes,
                 "REQUEST_MAX_SIZE": MAX_REQUEST_BYTES,
             }
         ),
-        ctx=SimpleNamespace(config=config, http_connections=set()),
+        ctx=ChatContext(
+            config,
+            doubts,
+            is_configured,
+            authenticator,
+            LogLevel(config.log_level),
+            Listener(handshake_timeout=config.handshake_timeout),
+        ),
         request_class=ChatRequest,
+        router=ChatRouter(),
         error_handler=JSONErrorHandler(),
         dumps=ujson.dumps,
         loads=ujson.loads,
+        log_config=json_log_config() if config.log_format == JSON else None,
         configure_logging=True,
     )
-    app.ctx.authenticator = _authenticator(config)
-    app.ctx.handshake_reader = HandshakeReader({config.api_prefix, ""})
+    app.ctx.log_level.apply()  # not before: Sanic has configured its logs
+    if config.log_format == JSON:
+        logging.captureWarnings(True)
     if config.redis_url is None:
         find_server_program()  # what is missing is said before anything starts
+    if config.redis_url is not None and not is_worker:
+        # Not in workers: one that starts while a file is being renewed connects a little later.
+        Endpoint(config.redis_url).check()
+    if authenticator is not None:
+        # Nor here. But new workers without keys are not to take the place of old ones with keys.
+        is_tried = os.environ.get("SANIC_WORKER_NAME") == rehearsal.NAME
+        if is_tried or (config.auth_keys_file is not None and not is_worker):
+            authenticator.keys.load()
     keep_tokens_out_of_logs()
+    if not Sanic.test_mode:
+        app.ctx.listener.watch()
 
     app.blueprint(chat_blueprint("chat", url_prefix=config.api_prefix))
     app.blueprint(probes_blueprint("probes", url_prefix=config.api_prefix))
@@ -116,32 +215,40 @@ def create_app(*, config: Config | None = None) -> ChatServer:
         app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
 
+    app.main_process_start(_raise_limits)
+    app.main_process_start(_warn_of_doubts)
     app.main_process_start(_start_embedded_redis)
     app.main_process_start(_expect_pulses)
+    app.main_process_start(_share_memory)
     app.main_process_ready(_supervise)
     app.main_process_stop(_stop_embedded_redis)
     app.before_server_start(_watch_for_the_end)
-    app.before_server_start(_start_pod)
+    if not is_worker:  # or the main process has done it
+        app.before_server_start(_raise_limits)
+        app.before_server_start(_warn_of_doubts)
+    app.before_server_start(_start_worker)
+    app.before_server_start(_spare_the_garbage_collector, priority=LAST_BEFORE_START)
     app.after_server_start(_say_ready)
-    app.after_server_start(_start_pulse)
-    app.before_server_stop(_drain, priority=DRAIN_PRIORITY)
+    app.before_server_stop(_stop_worker, priority=DRAIN_PRIORITY)
     app.after_server_stop(_stop_embedded_redis)
-    app.after_server_stop(_end_as_orphan)
     return app
 
 
-def _authenticator(config: Config) -> Authenticator | None:
-    if not config.auth_enabled:
-        return None
-    # Only here: PyJWT and its cryptography make each process start later, and take memory.
-    from .auth import Authenticator
-
-    key = config.auth_secret or config.auth_public_key
-    assert key is not None  # Config has seen to it
-    return Authenticator(key=key, algorithms=config.auth_algorithms)
-
-
 # -- main process --------------------------------------------------------------------------
+
+
+def _warn_of_doubts(app: ChatServer) -> None:
+    """Log what is likely to be a mistake in the settings, or too little on this machine."""
+    doubts, app.ctx.doubts = app.ctx.doubts, []
+    if not Sanic.test_mode:
+        doubts += warnings_at_start(app.ctx.config, app.state.workers)
+    for sentence in doubts:
+        logger.warning("%s", sentence)
+
+
+def _raise_limits(app: ChatServer) -> None:
+    if not Sanic.test_mode:
+        raise_limit()
 
 
 def _start_embedded_redis(app: ChatServer) -> None:
@@ -155,107 +262,138 @@ def _start_embedded_redis(app: ChatServer) -> None:
 
 
 def _expect_pulses(app: ChatServer) -> None:
-    timeout = app.ctx.config.hang_timeout
-    app.ctx.pulses = PulseWatch(timeout=timeout) if timeout else None
-    if app.ctx.pulses is not None:
-        app.shared_ctx.pulse_pipe = app.ctx.pulses.pipe  # the workers get it when they are made
+    app.ctx.watchdog = Watchdog(timeout=app.ctx.config.hang_timeout)
+    app.shared_ctx.pulse_pipe = app.ctx.watchdog.pipe  # the workers get it when they are made
+
+
+def _share_memory(app: ChatServer) -> None:
+    app.ctx.slots = make_slots()
+    if app.ctx.slots is not None:
+        app.shared_ctx.slots = app.ctx.slots.handle
 
 
 def _supervise(app: ChatServer) -> None:
-    config: Config = app.ctx.config
-    remember_state_server(app.manager)
-    Supervisor(
+    assert app.ctx.watchdog is not None
+    config = app.ctx.config
+
+    def accept(config: Config, doubts: list[str]) -> None:
+        app.ctx.config, app.ctx.doubts = config, doubts
+        app.ctx.log_level.change(config.log_level)
+        supervisor.allow(**_times(config))
+        _raise_limits(app)
+        _warn_of_doubts(app)
+
+    reader = SettingsReader(
+        config.redis_url, has_embedded_redis=bool(app.ctx.embedded_redis), accept=accept
+    )
+    read = read_nothing_but if app.ctx.is_configured else reader.read
+    supervisor = Supervisor(
         app.manager,
         restart_limit=config.restart_limit,
-        stop_timeout=config.drain_grace + config.drain_timeout + STOP_MARGIN_SECONDS,
-        pulses=app.ctx.pulses,
-    ).start()
+        **_times(config),
+        watchdog=app.ctx.watchdog,
+        read=lambda tls: read(files_of(tls)),
+        levels=_level_actions(app),
+    )
+    supervisor.start()
+    if app.ctx.slots is not None:
+        threading.Thread(
+            target=_show_metrics, args=(app.ctx.slots, supervisor), name="metrics", daemon=True
+        ).start()
+
+
+def _show_metrics(slots: SharedSlots, supervisor: Supervisor) -> None:
+    usage = UsageReader()
+    while True:
+        slots.write(encode_metrics(main_metrics(usage.read(), supervisor)))
+        time.sleep(WRITE_SECONDS)
+
+
+def _times(config: Config) -> dict[str, float]:
+    stop_timeout = config.drain_grace + config.drain_timeout + STOP_MARGIN_SECONDS
+    return {"stop_timeout": stop_timeout, "handshake_timeout": config.handshake_timeout}
+
+
+def _level_actions(app: ChatServer) -> dict[signal.Signals, Callable[[], None]]:
+    begin, end = LEVEL_SIGNALS
+    return {begin: app.ctx.log_level.begin_debug, end: app.ctx.log_level.end_debug}
 
 
 def _stop_embedded_redis(app: ChatServer) -> None:
-    embedded = getattr(app.ctx, "embedded_redis", None)
-    if embedded is not None:
-        embedded.stop()
+    if app.ctx.embedded_redis is not None:
+        app.ctx.embedded_redis.stop()
 
 
 # -- each worker ---------------------------------------------------------------------------
 
 
-async def _start_pod(app: ChatServer) -> None:
-    config: Config = app.ctx.config
-    redis_url = config.redis_url
+async def _start_worker(app: ChatServer) -> None:
+    redis_url = app.ctx.config.redis_url
     if redis_url is None:  # a single process: there was no main process to start it
         _start_embedded_redis(app)
+        assert app.ctx.embedded_redis is not None
         redis_url = app.ctx.embedded_redis.url
-    pod = Pod(config, redis_url=redis_url)
-    worker = os.environ.get("SANIC_WORKER_NAME", "single-process")
-    store = StatsStore(redis_url, interval=config.stats_interval, timeout=config.redis_timeout)
-    reporter = Reporter(
-        store,
-        report=lambda: build_report(pod, worker=worker),
-        interval=config.stats_interval,
-        rooms=config.stats_rooms,
-    )
-    await pod.start()
-    reporter.start()
-    app.ctx.pod = pod
-    app.ctx.entrance = Entrance(
-        pod,
-        origins=OriginPolicy(config.allowed_origins),
+    worker = Worker(
+        app.ctx.config,
+        redis_url=redis_url,
+        name=os.environ.get("SANIC_WORKER_NAME", "single-process"),
+        slots=_claim_slot(app),
         authenticator=app.ctx.authenticator,
-        retry_after=config.retry_after,
-    )
-    app.ctx.reporter = reporter
-    app.ctx.http_deadlines = HttpDeadlines(
-        asyncio.get_running_loop(),
-        lambda: app.ctx.http_connections,
-        head_timeout=config.handshake_timeout,
         idle_timeout=app.config.KEEP_ALIVE_TIMEOUT,
         answer_timeout=app.config.RESPONSE_TIMEOUT,
     )
-    app.ctx.http_deadlines.start()
-    logger.info("Pod %s: worker %s, Redis at %s", pod.id, worker, pod.endpoint)
+    await worker.start()
+    app.ctx.worker = worker
+
+
+def _claim_slot(app: ChatServer) -> Slots | None:
+    if "SANIC_WORKER_NAME" not in os.environ:
+        return LoneSlot()
+    app.ctx.slots = claim_slot(getattr(app.shared_ctx, "slots", None))
+    return app.ctx.slots
 
 
 async def _watch_for_the_end(app: ChatServer) -> None:
     if not Sanic.test_mode:
         loop = asyncio.get_running_loop()
-        StopSignals(
+        leave = {LEAVE: partial(_leave, app)} if "SANIC_WORKER_NAME" in os.environ else {}
+        WorkerSignals(
             loop,
             stop=lambda: app.stop(terminate=False),
             is_running=lambda: app.state.is_running,
+            others=_level_actions(app) | leave,
         )
-        app.ctx.orphan_watch = OrphanWatch(loop)
+        stop_with_the_main_process(loop)
+
+
+def _leave(app: ChatServer) -> None:
+    """Leave new connections to the other workers, until the drain."""
+    app.ctx.listener.close()
+    app.config.KEEP_ALIVE = False
+    if app.ctx.worker is not None:
+        app.ctx.worker.leave()
+
+
+def _spare_the_garbage_collector(app: ChatServer) -> None:
+    """Exclude from garbage collection what the start has made: it lives as long as the worker."""
+    if not Sanic.test_mode:  # the process is the server's own
+        gc.collect()
+        gc.freeze()
 
 
 def _say_ready(app: ChatServer) -> None:
-    logger.info("Pod %s is ready [%d]", app.ctx.pod.id, os.getpid())
-
-
-def _start_pulse(app: ChatServer) -> None:
+    """Say so in the log, and to the watchdog, which hears of this worker from now on."""
+    assert app.ctx.worker is not None
+    pod = app.ctx.worker.pod
+    trouble = pod.broker.trouble()
+    state = "is ready" if trouble is None else f"serves, and is not ready ({trouble.code})"
+    logger.info("Pod %s %s [%d]", pod.id, state, os.getpid())
     pipe = getattr(app.shared_ctx, "pulse_pipe", None)
     if pipe is not None:
         loop = asyncio.get_running_loop()
-        Pulse(loop, pipe, timeout=app.ctx.config.hang_timeout).start()
+        WatchdogPulse(loop, pipe, timeout=app.ctx.config.hang_timeout).start()
 
 
-def _end_as_orphan(app: ChatServer) -> None:
-    orphan_watch: OrphanWatch | None = getattr(app.ctx, "orphan_watch", None)
-    if orphan_watch is not None:
-        orphan_watch.end_state_server()
-
-
-async def _drain(app: ChatServer) -> None:
-    pod: Pod | None = getattr(app.ctx, "pod", None)
-    if pod is None:
-        return  # it never started
-    logger.info("Pod %s: draining %d sessions", pod.id, pod.connected)
-    config: Config = app.ctx.config
-    await drain_sessions(
-        pod, grace=config.drain_grace, window=config.drain_window, timeout=config.drain_timeout
-    )
-    await app.ctx.reporter.close(REDIS_CLOSE_SECONDS)
-    await pod.close(REDIS_CLOSE_SECONDS)
-    # Last, since the listening socket still accepts: Sanic closes it right after this.
-    await close_http_connections(app.ctx.http_connections, timeout=HTTP_CLOSE_SECONDS)
-    app.ctx.http_deadlines.stop()
+async def _stop_worker(app: ChatServer) -> None:
+    if app.ctx.worker is not None:  # else it never started
+        await app.ctx.worker.stop()

@@ -1,9 +1,10 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises on purpose.
 
 ChatError
 ├── ConfigError         a setting is wrong: the server does not start
 ├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
 │   └── TryAgainLater   there is no place for the client now, but there may be soon
+├── SubscribeRefused    Redis forbids a channel: the join that needs it is refused
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
 ├── BadReport           what stands in a pod's place cannot be read: counted and left out
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MAX_SENTENCE_CHARACTERS = 300
-"""What a client is told of its mistake at most."""
+"""The bound of a sentence that tells a client of its mistake."""
 
 
 class ChatError(Exception):
@@ -30,7 +31,7 @@ class ConfigError(ChatError):
 
 
 class UpgradeRefused(ChatError):
-    """A handshake is refused: HTTP `status`, machine-readable `code`, a sentence, and headers."""
+    """A handshake is refused: HTTP `status`, a `code` for programs, a sentence, and headers."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -43,16 +44,20 @@ class UpgradeRefused(ChatError):
 
 
 class TryAgainLater(UpgradeRefused):
-    """A handshake is refused for now: 503, and after `retry_after` seconds it may be another."""
+    """A handshake is refused for now, with 503; `retry_after` seconds later one may be accepted."""
 
     def __init__(self, code: str, message: str, *, retry_after: int) -> None:
         super().__init__(503, code, message, {"Retry-After": str(retry_after)})
 
 
-class BadMessage(ChatError):
-    """A client's message is refused: `code` and sentence go back to it, with its `id` if known.
+class SubscribeRefused(ChatError):
+    """Redis forbids the server to subscribe to a channel; the text is Redis' own."""
 
-    A sentence may repeat what the client sent, and is cut where it does so at length.
+
+class BadMessage(ChatError):
+    """A client's message is refused. It gets back `code` and sentence, with its `id` if known.
+
+    The sentence may repeat what the client sent, and is cut to `MAX_SENTENCE_CHARACTERS`.
     """
 
     def __init__(self, code: str, message: str, id: str | None = None) -> None:
@@ -65,11 +70,11 @@ class BadMessage(ChatError):
 
 
 class BadEnvelope(ChatError):
-    """What arrived on a Redis channel is not an envelope; the text says why."""
+    """The payload of a Redis message is no envelope; the text says why."""
 
 
 class BadReport(ChatError):
-    """What stands on Redis in the place of a pod's report is none; the text says why."""
+    """The value of a pod's key on Redis is no report; the text says why."""
 
 
 class CloseConnection(ChatError):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from sanic import Sanic
 
-from .harness import RedisProcess, ServerProcess
-from .tls import Certificate
+from .support.harness import RedisProcess, ServerProcess, StartServer
+from .support.tls import Certificate
 
-pytest.register_assert_rewrite("tests.fault_run", "tests.faults")
-
-StartServer = Callable[..., ServerProcess]
+WITH_ASSERTS = "apps clients fault_run faults hub sessions settings totals transports"
+pytest.register_assert_rewrite(*(f"tests.support.{module}" for module in WITH_ASSERTS.split()))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So do shells with what they start in the background; servers would inherit it.
@@ -37,13 +38,49 @@ settings.register_profile(
     print_blob=True,
     max_examples=10_000,
 )
+settings.register_profile(
+    "first_failure",  # of a mutant is enough: it is not made small
+    parent=settings.get_profile("default"),
+    phases=[Phase.explicit, Phase.generate],
+)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 
 
+# Folders and modules with what another interpreter or event loop may change: transports and
+# protocols, Sanic's inside, processes and signals, TLS, Unicode, calls that are counted.
+VARIES = """broker cli doctor/test_findings doctor/test_site logs process protocol session upgrade
+web config/test_environment pod/test_backpressure pod/test_calls server/test_start server/test_stop
+server/test_sighup server/test_tls server/test_certificates server/test_messages
+server/test_commands server/test_upgrade server/test_slow_clients server/test_readiness
+server/test_redis_access"""
+# What another release of redis-py or hiredis may change.
+REDIS_PY = """broker doctor/test_redis_probe stats server/test_cluster server/test_redis_access
+server/test_redis_faults server/test_stats test_redis_url"""
+MARKED = {
+    mark: {Path(__file__).parent / name for name in names.split()}
+    for mark, names in (("varies", VARIES), ("redis_py", REDIS_PY))
+}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is to run on more than one interpreter, event loop or redis-py."""
+    for mark, places in MARKED.items():
+        if places & {item.path.parent, item.path.with_suffix("")}:
+            item.add_marker(mark)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Each place that is marked exists."""
+    for places in MARKED.values():
+        for place in places:
+            assert place.is_dir() or place.with_suffix(".py").is_file(), place
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of 10 000 examples the time they need."""
+    """Begin with the longest, and give tests of 10 000 examples the time they need."""
+    items.sort(key=lambda item: item.path.parent.name != "soak")
     if PROFILE == "thorough":
         for item in items:
             if item.get_closest_marker("hypothesis"):
@@ -76,6 +113,12 @@ def redis() -> Iterator[RedisProcess]:
     """A Redis of the test's own, to do harm to."""
     with running_redis() as process:
         yield process
+
+
+@pytest.fixture
+def room() -> str:
+    """A room that no other test is in."""
+    return f"room-{uuid4()}"
 
 
 @pytest.fixture

@@ -1,155 +1,126 @@
-"""How Redis is reached: password, database, socket and TLS, all in the URL."""
+"""REDIS_URL: what it says, what is wrong in one, and what is never shown of it."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from uuid import uuid4
+import os
+import ssl
+import subprocess
+import sys
 
 import pytest
-import redis.asyncio
-from websockets.asyncio.client import ClientConnection
 
-from sanic_chat.broker import Endpoint
+from sanic_chat.errors import ConfigError
+from sanic_chat.redis_url import RedisURL, TLSOptions
 
-from .clients import RedisProxy, receive_data
-from .harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
-from .tls import self_signed_certificate
-
-
-@pytest.fixture
-def room() -> str:
-    """A room that no other test is in."""
-    return f"room-{uuid4()}"
-
-
-async def say(client: ClientConnection, data: object) -> None:
-    await client.send(json.dumps({"data": data}))
-
-
-async def own_echo(client: ClientConnection) -> None:
-    """The client's own pod serves it: what it says comes back."""
-    marker = str(uuid4())
-    await say(client, marker)
-    await receive_data(client, marker)
-
-
-async def assert_crosses(server: ServerProcess, room: str, outside: redis.asyncio.Redis) -> None:
-    """The server hears what is published, and publishes what its clients say."""
-    async with server.connect(room) as client, outside.pubsub() as listener:
-        channel = f"realtime:room:{room}"
-        await outside.publish(channel, '{"data": "from outside"}')
-        assert (await receive(client))["data"] == "from outside"
-        await listener.subscribe(channel)
-        assert (await listener.get_message(timeout=DEADLINE))["type"] == "subscribe"
-        await say(client, "from inside")
-        assert b'"data":"from inside"' in (await listener.get_message(timeout=DEADLINE))["data"]
-    assert server.stats()["complete"] is True
-
-
-async def test_wrong_password(start_server, room):
-    """With a wrong password a server serves its own clients, and does not flood the log."""
-    process = RedisProcess("--requirepass", "right")
-    try:
-        process.start()
-        server = start_server(REDIS_URL=f"redis://:wrong-one@127.0.0.1:{process.port}")
-        async with (
-            server.connect(room) as client,
-            redis.asyncio.Redis(port=process.port, password="right") as admin,
-        ):
-
-            async def attempts() -> bool:
-                return (await admin.info("stats"))["total_connections_received"] > 10
-
-            await eventually(attempts, "the server has tried again and again")
-            await own_echo(client)
-        away = [line for line in server.log.splitlines() if "WRONGPASS" in line]
-        assert len(away) == 2  # the subscriber and the publisher
-        assert "wrong-one" not in server.log
-        server.stop()
-    finally:
-        process.close()
+from .support.harness import ROOT
 
 
 @pytest.mark.parametrize(
-    ("refusal", "logged"),
+    ("text", "fields"),
     [
-        ("WRONGPASS invalid username-password pair", "WRONGPASS invalid username-password pair"),
+        ("redis://h", {"host": "h"}),
+        ("redis://h/", {"host": "h"}),
+        ("redis://h:1/2", {"host": "h", "port": 1, "db": 2}),
+        ("redis://h:65535/15/", {"host": "h", "port": 65535, "db": 15}),
+        ("REDIS://h?db=3", {"host": "h", "db": 3}),
+        ("redis://h/3?db=3", {"host": "h", "db": 3}),
+        ("redis://[::1]:7/0", {"host": "::1", "port": 7}),
+        ("redis://u@h", {"host": "h", "username": "u"}),
+        ("redis://u:@h", {"host": "h", "username": "u"}),
+        ("redis://:p@h", {"host": "h", "password": "p"}),
+        ("redis://a%40b:p%2F%3F%23%25+@h", {"host": "h", "username": "a@b", "password": "p/?#%+"}),
+        ("redis://u:p@ss:w@h", {"host": "h", "username": "u", "password": "p@ss:w"}),
+        ("unix:///run/redis.sock", {"path": "/run/redis.sock"}),
+        ("unix:///run/a%3Fb%23c@d%25?db=1", {"path": "/run/a?b#c@d%", "db": 1}),
+        ("unix://u:p@/s", {"path": "/s", "username": "u", "password": "p"}),
+        ("rediss://h", {"host": "h", "tls": TLSOptions()}),
         (
-            "ERR unknown command 'AUTH', with args beginning with: 'p@ss' ",
-            "ERR unknown command 'AUTH'",
+            "rediss://h?ssl_ca_certs=/a%26b&ssl_cert_reqs=NONE&ssl_min_version=TLSv1.3",
+            {
+                "host": "h",
+                "tls": TLSOptions(
+                    ca_certs="/a&b", cert_reqs=ssl.CERT_NONE, min_version=ssl.TLSVersion.TLSv1_3
+                ),
+            },
         ),
-        ("ERR unknown command 'AUTH', with args beginning with: 'p@", "ERR unknown command 'AUTH'"),
-        ("ERR AUTH p@ss: no such user", "ERR AUTH ***: no such user"),
+        (
+            "rediss://h?ssl_certfile=c&ssl_keyfile=k&ssl_password=x%40y%2525&ssl_check_hostname=False",
+            {
+                "host": "h",
+                "tls": TLSOptions(
+                    certfile="c", keyfile="k", password="x@y%25", check_hostname=False
+                ),
+            },
+        ),
     ],
 )
-def test_what_a_refusal_repeats(refusal, logged):
-    """Some servers repeat in their refusal what they were told; the log must not."""
-    assert Endpoint("redis://:p%40ss@localhost").without_secrets(refusal) == logged
+def test_what_a_url_says(text: str, fields: dict[str, object]) -> None:
+    """User, password, host and options are percent-decoded; what is not there has its default."""
+    assert RedisURL.read(text) == RedisURL(**fields)
 
 
-async def test_password_and_database(start_server, room):
-    """Password and database in the URL are used, for everything, and never shown."""
-    process = RedisProcess("--requirepass", "p@ss/word")
-    try:
-        process.start()
-        server = start_server(REDIS_URL=f"redis://default:p%40ss%2Fword@127.0.0.1:{process.port}/3")
-        async with redis.asyncio.Redis(port=process.port, password="p@ss/word", db=3) as outside:
-            await assert_crosses(server, room, outside)
-            assert await outside.scard("realtime:pods") == 1
-            names = {c["name"]: c["db"] for c in await outside.client_list() if c["name"]}
-            assert sorted(name.rpartition(":")[2] for name in names) == ["publisher", "subscriber"]
-            assert set(names.values()) == {"3"}
-        for secret in ("p@ss", "p%40ss"):
-            assert secret not in server.log
-        server.stop()
-    finally:
-        process.close()
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("localhost:6379", "it does not begin with redis://"),
+        ("http://u:SECRET@h", "it does not begin with redis://"),
+        ("redis://", "it has no host"),
+        ("redis://:SECRET@", "it has no host"),
+        ("redis:h", "it has no host"),
+        ("redis://[u:SECRET", "its host is none"),
+        ("redis://h:port", "its port is no number from 1 to 65535"),
+        ("redis://h:70000", "its port is no number"),
+        ("redis://h:0", "its port is no number"),
+        ("redis://u:12/SECRET@h/0", "are written %2F %3F %23 %40"),
+        ("redis://u:12?SECRET@h/0", "are written %2F %3F %23 %40"),
+        ("redis://u:12?SECRET=1@h/0", "its option that is not shown is unknown"),
+        ("redis://u:12#SECRET@h/0", "are written %2F %3F %23 %40"),
+        ("redis://u:SEC/RET@h", "are written %2F %3F %23 %40"),
+        ("redis://h/chat", "its path '/chat' is no number of a database"),
+        ("redis://h/1/2", "its path '/1/2' is no number of a database"),
+        ("redis://h//1", "its path '//1' is no number of a database"),
+        ("redis://h/-1", "its path '/-1' is no number of a database"),
+        ("redis://h/١", "its path '/١' is no number of a database"),
+        ("redis://h?db=x", "its option 'db' is no number of a database"),
+        ("redis://h/1?db=2", "it names two databases"),
+        ("redis://h?timeout=5", "its option 'timeout' is unknown; options are db, ssl_ca_certs, "),
+        ("redis://h?db=1&db=2", "its option 'db' is there twice"),
+        ("redis://h?ssl_ca_certs=/a", "its option 'ssl_ca_certs' needs rediss://"),
+        ("rediss://h?ssl_cert_reqs=maybe", "'ssl_cert_reqs' is none of required, optional, none"),
+        ("rediss://h?ssl_keyfile=/k", "its option 'ssl_keyfile' needs 'ssl_certfile'"),
+        ("redis://h\n/1", "it has a line break"),
+        ("unix://", "an absolute path, as in unix:///run/redis.sock"),
+        ("unix:///", "an absolute path, as in unix:///run/redis.sock"),
+        ("unix://run/redis.sock", "an absolute path, as in unix:///run/redis.sock"),
+        ("unix:run/redis.sock", "an absolute path, as in unix:///run/redis.sock"),
+        ("unix:///run/", "an absolute path, as in unix:///run/redis.sock"),
+        ("unix:///" + "x" * 107, "at most 107 bytes"),
+        ("unix:///%00", "at most 107 bytes"),
+    ],
+)
+def test_wrong_urls(text: str, reason: str) -> None:
+    """It is refused, not guessed at, with what is wrong, and without what may be a password."""
+    with pytest.raises(ConfigError) as raised:
+        RedisURL.read(text)
+    assert reason in str(raised.value)
+    assert str(raised.value).startswith("REDIS_URL cannot be used: ")
+    assert "SEC" not in str(raised.value)
+    assert "RET" not in str(raised.value)
 
 
-async def test_unix_socket(start_server, room, tmp_path):
-    """A unix:// URL reaches Redis through its socket."""
-    path = tmp_path / "redis.sock"
-    process = RedisProcess("--unixsocket", str(path))
-    try:
-        process.start()
-        server = start_server(REDIS_URL=f"unix://{path}?db=2")
-        async with redis.asyncio.Redis(port=process.port, db=2) as outside:
-            await assert_crosses(server, room, outside)
-            assert await outside.scard("realtime:pods") == 1
-        server.stop()
-    finally:
-        process.close()
+def test_passwords_are_not_shown() -> None:
+    """What a program prints of a URL has no password in it."""
+    url = RedisURL.read("rediss://u:SECRET@h/1?ssl_password=SECRET")
+    assert str(url) == "rediss://h:6379"
+    assert "SECRET" not in repr(url)
 
 
-@pytest.fixture
-def tls_proxy(shared_redis: RedisProcess, tmp_path: Path) -> Iterator[tuple[RedisProxy, Path]]:
-    """Redis behind TLS, and the certificate it shows."""
-    certificate = self_signed_certificate(tmp_path)
-    with RedisProxy(shared_redis.port, tls=certificate.server_context()) as proxy:
-        yield proxy, certificate.pem
-
-
-@pytest.mark.parametrize("options", ["ssl_ca_certs={}", "ssl_cert_reqs=none"])
-async def test_tls(start_server, shared_redis, tls_proxy, room, options):
-    """A rediss:// URL speaks TLS, with the options in the URL."""
-    proxy, certificate = tls_proxy
-    url = f"rediss://127.0.0.1:{proxy.port}?{options.format(certificate)}"
-    server = start_server(REDIS_URL=url)
-    async with redis.asyncio.Redis(port=shared_redis.port) as outside:
-        await assert_crosses(server, room, outside)
-    assert re.search(rf"Redis at rediss://127\.0\.0\.1:{proxy.port}\b", server.log)
-    server.stop()
-
-
-async def test_untrusted_certificate(start_server, tls_proxy, room):
-    """A certificate that nobody vouches for is refused; own clients are served."""
-    proxy, _ = tls_proxy
-    server = start_server(REDIS_URL=f"rediss://127.0.0.1:{proxy.port}")
-    async with server.connect(room) as client:
-        await own_echo(client)
-    assert server.stats()["complete"] is False
-    assert server.log.count("CERTIFICATE_VERIFY_FAILED") == 2  # the subscriber and the publisher
-    server.stop()
+def test_what_reads_a_url_is_loaded_where_one_is_read() -> None:
+    """A process that reads no REDIS_URL does not pay for redis-py."""
+    program = (
+        "import sys, server; server.app; before = 'redis' in sys.modules\n"
+        "from sanic_chat.redis_url import RedisURL; RedisURL.read('redis://h')\n"
+        "sys.exit((before, 'redis' in sys.modules) != (False, True))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from sanic_chat.hub import Hub
-from sanic_chat.room import Room
-from sanic_chat.session import Session
-from sanic_chat.websocket import text_frame
-from tests.sessions import RecordingOwner
+from sanic_chat.hub.channel import Channel
+from sanic_chat.hub.hub import Hub
+from sanic_chat.protocol.frames import text_frame
+from sanic_chat.session.session import Session
+from tests.support.sessions import RecordingHandler
 
-from .conftest import NullTransport
+from .transports import NullTransport
 
 FRAME = text_frame(
     b'{"id":"0","type":"chat","room":"r","from":"me","data":"%b","timestamp":"now"}' % (b"x" * 64)
@@ -25,12 +25,17 @@ FRAME = text_frame(
 @pytest.mark.parametrize("members", [1, 100, 1000])
 def test_flush(benchmark: Any, members: int, messages: int) -> None:
     soon: deque[Callable[[], None]] = deque()
-    hub = Hub(call_soon=soon.append, everyone=Room(b"global", None, b"null"))
-    room = Room(b"room", "room", b'"room"')
-    owner = RecordingOwner()
+    hub = Hub(
+        call_soon=soon.append,
+        everyone=Channel(b"global", None, b"null"),
+        write_messages=128,
+        write_bytes=2**19,
+    )
+    room = Channel(b"room", "room", b'"room"')
+    handler = RecordingHandler()
     transports = [NullTransport() for _ in range(members)]
     for transport in transports:
-        session = Session(owner, sender=b'"me"')
+        session = Session(handler, client_id="me", sender=b'"me"')
         session.connection_made(transport)
         hub.add(session)
         assert hub.join(session, room)

@@ -14,9 +14,11 @@ import select
 import socket
 from collections import defaultdict
 
-from sanic_chat.clock import Clock
-from sanic_chat.message import OPENING, build_members, json_text
-from sanic_chat.websocket import TEXT, FrameParser, accept_key, text_frame
+from sanic_chat.protocol.frames import TEXT, text_frame
+from sanic_chat.protocol.handshake import accept_key
+from sanic_chat.protocol.message import MESSAGE_HEAD, encode_fields, json_text
+from sanic_chat.protocol.parser import FrameLimits, FrameParser
+from sanic_chat.protocol.stamp import Stamper
 
 
 class Member:
@@ -25,7 +27,7 @@ class Member:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.room = ""
-        self.parser = FrameParser(65536, 128)
+        self.parser = FrameParser(FrameLimits(65536, 128))
         self.head = b""
 
 
@@ -37,10 +39,10 @@ class Sender:
         self._firehose = firehose
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
-        self._members: dict[int, Member] = {}
-        self._rooms: defaultdict[str, set[Member]] = defaultdict(set)
-        self._clock = Clock()
-        self._sender = json_text(self._clock.stamp()[0].decode())
+        self.members: dict[int, Member] = {}
+        self.rooms: defaultdict[str, set[Member]] = defaultdict(set)
+        self._stamper = Stamper()
+        self._sender = json_text(self._stamper.stamp()[0].decode())
 
     def run(self) -> None:
         """Serve until killed."""
@@ -54,11 +56,11 @@ class Sender:
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._members[connection.fileno()] = Member(connection)
+        self.members[connection.fileno()] = Member(connection)
         self._epoll.register(connection, select.EPOLLIN)
 
     def _readable(self, descriptor: int) -> None:
-        member = self._members[descriptor]
+        member = self.members[descriptor]
         try:
             data = member.socket.recv(65536)
         except ConnectionResetError:
@@ -68,13 +70,13 @@ class Sender:
         elif member.room:
             for opcode, payload in member.parser.receive(data):
                 if opcode == TEXT:
-                    self._deliver(member.room, payload)
+                    self.deliver(member.room, payload)
         else:
             self._handshake(member, data)
 
     def _gone(self, descriptor: int) -> None:
-        member = self._members.pop(descriptor)
-        self._rooms[member.room].discard(member)
+        member = self.members.pop(descriptor)
+        self.rooms[member.room].discard(member)
         self._epoll.unregister(descriptor)
         member.socket.close()
 
@@ -85,17 +87,18 @@ class Sender:
         first, *lines = member.head.decode().split("\r\n")
         headers = dict(line.split(": ") for line in lines if line)
         member.room = first.split()[1].rpartition("/")[2]
-        self._rooms[member.room].add(member)
+        self.rooms[member.room].add(member)
         member.socket.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %b\r\n\r\n"
             % (accept_key(headers["Sec-WebSocket-Key"]) or "").encode()
         )
 
-    def _deliver(self, room: str, payload: bytes) -> None:
-        id, timestamp = self._clock.stamp()
+    def deliver(self, room: str, payload: bytes) -> None:
+        """Write what a message becomes to all members of the room."""
+        id, timestamp = self._stamper.stamp()
         frame = text_frame(
-            build_members(
+            encode_fields(
                 id=id,
                 type=b"chat",
                 room=json_text(room),
@@ -103,9 +106,9 @@ class Sender:
                 data=payload.removeprefix(b'{"data":').removesuffix(b"}"),
                 timestamp=timestamp,
             ),
-            OPENING,
+            MESSAGE_HEAD,
         )
-        members = self._rooms[room]
+        members = self.rooms[room]
         for member in members:
             member.socket.send(frame)
         chunk = frame * self._firehose

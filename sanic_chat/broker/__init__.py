@@ -1,17 +1,10 @@
-"""The Redis pub/sub path: a subscriber and a publisher, each on a supervised link of its own.
+"""The Redis pub/sub path, and the truth about whether it works.
 
-    publisher.publish ─→ outbox ─→ (end of loop turn) one write ─→ Redis
-    Redis ─→ link ─→ subscriber ─→ on_message(channel, payload)
+    publish ─→ publisher ─→ link ─→ Redis ─→ link ─→ subscriber ─→ handler.envelope_received
+                   └── proof: a canary goes the same way, once a second ──┘
 
-and a proof, once a second, that what is published does come back.
-
-Knows channels and bytes; must not know sessions, rooms or what an envelope says.
+`broker.Broker` is all that a pod sees of it. Below it: links that are supervised (`link`), one
+socket (`connection`), the place of Redis (`endpoint`, `addresses`, `tls`), the meaning of its
+errors (`refusals`, `role`), and a `client` for commands with an answer. May live here: the way to
+Redis and back. Must not know anything but channels and bytes.
 """
-
-from .endpoint import Endpoint
-from .link import LinkState
-from .proof import DeliveryProof
-from .publisher import Publisher
-from .subscriber import Subscriber
-
-__all__ = ["DeliveryProof", "Endpoint", "LinkState", "Publisher", "Subscriber"]

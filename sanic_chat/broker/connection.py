@@ -1,7 +1,9 @@
 """One socket to Redis that speaks RESP2 in batches, from its opening to its loss.
 
-May live here: bytes in, replies out, and questions whose answer tells how far Redis has come. Must
-not know when a connection is made, what it is for, nor what comes after it.
+    call, write ─→ `expected` ─→ (Redis answers in order) ─→ handler.replies_received
+
+May live here: bytes in, replies out, and which answers are still to come. Must not know when a
+connection is made, what it is for, nor what comes after it.
 """
 
 from __future__ import annotations
@@ -10,52 +12,72 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, final
 
 import hiredis
 
 Reply = Any
-"""What hiredis makes of a reply: bytes, int, list, None, or a hiredis.ReplyError."""
+"""A reply as hiredis reads it: bytes, int, list, None, or a hiredis.ReplyError."""
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 FEED_BYTES = 32 * 1024
-"""What hiredis is given at once: every KiB it reads, it moves all that it still has to read."""
+"""The bytes given to hiredis at once. It moves all it has left with every KiB that it reads."""
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""A reply that has more is not waited for. Redis itself cuts a subscriber off at half of that."""
+"""The bound of one reply. Redis itself cuts a subscriber off at half of it."""
 
 
 def pack(command: Sequence[str | bytes]) -> bytes:
-    """A command as RESP."""
+    """Encode a command as RESP."""
     return bytes(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type]
 
 
-class ConnectionOwner(Protocol):
-    """What a connection tells. All calls are synchronous."""
+@final
+class Call:
+    """A command whose answer is waited for: an element of `Connection.expected`.
+
+    `answered(reply)` is called once; the reply may be a hiredis.ReplyError. It is not called if the
+    connection is lost first.
+    """
+
+    __slots__ = ("answered",)
+
+    def __init__(self, answered: Callable[[Reply], None]) -> None:
+        self.answered = answered
+
+
+class ConnectionHandler(Protocol):
+    """The user of a connection. All calls are synchronous."""
 
     def link_writable(self) -> None:
-        """The socket takes again what it is given, after it did not for a while."""
+        """The socket takes again what it is given, after `link_unwritable`."""
 
     def link_unwritable(self) -> None:
-        """The socket does not take what it was given; what is sent now waits in memory."""
+        """The socket does not take what it was given: bytes that are sent now wait in memory."""
 
     def replies_received(self, replies: list[Reply]) -> None:
-        """Replies in the order in which they came; those to PINGs among them."""
+        """Replies came, in this order.
+
+        For each that is the answer to a command, this first takes the first element off the
+        connection's `expected`.
+        """
 
 
 class Connection(asyncio.Protocol):
-    """One socket to Redis. Who makes it hands it over once it has introduced itself."""
+    """One socket to Redis. Its maker reads the first replies with `take`, then hands it over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.writable = False
         self.heard_at = time.monotonic()
-        """When Redis last gave a sign of life."""
+        """The moment (`time.monotonic()`) of the last bytes from Redis."""
         self.is_held = False
         self.reason = "the connection was closed"
-        """Why it is lost, once it is."""
+        """The reason why it is lost, once it is."""
         self.good_until: float | None = None
-        """Until when it did what it is for, if that was not until it was lost."""
+        """The last moment at which it did what it is for, if that was before it was lost."""
         self.lost: asyncio.Future[None] = loop.create_future()
+        self.expected: deque[Any] = deque()
+        """The commands that Redis has still to answer, in order: each a `Call`, or its own."""
         self._loop = loop
         self._reader = hiredis.Reader()
         self._unread_bytes = 0  # read since the last reply was complete
@@ -65,8 +87,7 @@ class Connection(asyncio.Protocol):
         self._kept: list[Reply] = []
         self._enough: asyncio.Future[None] | None = None
         self._wanted = 0
-        self._questions: deque[bytes] = deque()
-        self._on_answer: Callable[[], None] = _nothing
+        self._is_given_up = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -89,12 +110,7 @@ class Connection(asyncio.Protocol):
             self.give_up(f"not RESP: {error or 'out of memory'}")
         if replies:
             self._unread_bytes = 0
-            asked = len(self._questions)
-            if asked:
-                replies = list(filter(self._is_no_answer, replies))
             self._receive(replies)
-            if asked and not self._questions:
-                self._on_answer()
         else:
             self._unread_bytes += len(data)
             if self._unread_bytes > MAX_REPLY_BYTES:
@@ -112,15 +128,18 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_writing()
-        if exc is not None:
-            self.reason = str(exc)
+        if not self._is_given_up:
+            if self._kept and isinstance(self._kept[-1], hiredis.ReplyError):
+                self.reason = str(self._kept[-1])  # it says why in place of all answers
+            elif exc is not None:
+                self.reason = str(exc)
         if not self.lost.done():
             self.lost.set_result(None)
         if self._enough is not None and not self._enough.done():
             self._enough.set_exception(ConnectionResetError(self.reason))
 
     async def take(self, count: int) -> list[Reply]:
-        """The first `count` replies. Raises ConnectionResetError if the connection is lost."""
+        """Wait for `count` replies. Raises ConnectionResetError if the connection is lost."""
         self._wanted = count
         self._enough = self._loop.create_future()
         if self.lost.done():
@@ -130,14 +149,13 @@ class Connection(asyncio.Protocol):
         replies, self._kept = self._kept[:count], self._kept[count:]
         return replies
 
-    def hand_over(self, owner: ConnectionOwner) -> None:
-        """From now on replies go to `owner`."""
-        self._receive = owner.replies_received
-        self._on_writable = owner.link_writable
-        self._on_unwritable = owner.link_unwritable
+    def hand_over(self, handler: ConnectionHandler) -> None:
+        """Give replies to `handler` from now on."""
+        self._receive = handler.replies_received
+        self._on_writable = handler.link_writable
+        self._on_unwritable = handler.link_unwritable
         if self._kept:
-            kept, self._kept = self._kept, []
-            self._receive(kept)
+            self.give_up(f"it said what it was not asked: {self._kept[0]!r:.100}")
 
     def hold(self) -> None:
         """Read no more until `release`."""
@@ -152,28 +170,29 @@ class Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
-        """See `Link.ask`."""
-        self._questions.append(question)
-        self._on_answer = on_answer
-        self.write(pack(("PING", question)))
+    def call(self, command: Sequence[str | bytes], answered: Callable[[Reply], None]) -> None:
+        """Send a command; `answered` gets its reply (see `Call`)."""
+        self.expected.append(Call(answered))
+        self.write(pack(command))
 
-    def _is_no_answer(self, reply: Reply) -> bool:
-        """Whether a reply is anything but the answer to the oldest open question."""
-        # Who has subscribed is answered with a list, others with the question.
-        if not self._questions or reply not in (self._questions[0], [b"pong", self._questions[0]]):
-            return True
-        self._questions.popleft()
-        return False
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
 
     def close(self) -> None:
-        """Close once what was written has left."""
+        """Close once all that was written has left."""
         self._transport.close()
 
     def give_up(self, reason: str, good_until: float | None = None) -> None:
-        """Close at once, and say why, and since when (`time.monotonic()`) it was no good."""
-        self.reason = reason
-        self.good_until = good_until
+        """Close at once, with the reason, and the last moment at which it was good.
+
+        Only the first call counts: later ones explain nothing.
+        """
+        if not self._is_given_up:
+            self._is_given_up = True
+            self.reason = reason
+            self.good_until = good_until
         self.abort()
 
     def abort(self) -> None:
@@ -202,8 +221,4 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _write_nowhere(data: bytes) -> None:
-    """What a lost connection writes to."""
-
-
-def _nothing() -> None:
-    """What happens on an answer that nobody waits for."""
+    """The `write` of a lost connection."""

@@ -1,77 +1,119 @@
-"""From a Redis URL to an open, authenticated connection.
+"""From a Redis URL to an open connection, and the commands that introduce a client there.
 
-redis-py reads the URL and builds the TLS context; only the opening is ours. Knows nothing of
-publishing or subscribing.
+May live here: addresses, TLS, user and password. Must not know publishing or subscribing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
 from ..errors import ConfigError
+from ..redis_url import RedisURL
+from .addresses import Address, LookUp, Name, connect, look_up
+from .tls import ClientTLS
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Endpoint:
-    """Where Redis is and how to introduce oneself there.
+    """The place of Redis, and the introduction there.
 
-    Raises ConfigError for a URL that redis-py cannot read; its password is not in the text.
+    Raises ConfigError for a URL that cannot be read; no password is in the text.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            pool = redis.asyncio.ConnectionPool.from_url(url)
-            # Only an SSL connection object knows how to turn the URL's options into a context.
-            connection = pool.connection_class(**pool.connection_kwargs)
-        except (ValueError, TypeError, RedisError) as error:
-            raise ConfigError(f"REDIS_URL cannot be used: {error}") from None
-        options: dict[str, Any] = pool.connection_kwargs
-        self._path: str | None = options.get("path")
-        self._host: str = options.get("host") or "localhost"
-        self._port: int = options.get("port") or 6379
-        self._username: str | None = options.get("username")
-        self._password: str | None = options.get("password")
-        self._db: int = options.get("db") or 0
-        self._ssl: ssl.SSLContext | None = None
-        if isinstance(connection, redis.asyncio.SSLConnection):
-            self._ssl = connection.ssl_context.get()
+    def __init__(self, url: str, *, look_up: LookUp = look_up) -> None:
+        self._url = RedisURL.read(url)
+        self._name = Name(self._url.host, self._url.port, look_up)
+        self._tls = None if self._url.tls is None else ClientTLS(self._url.tls)
 
     def __str__(self) -> str:
         """The address without user and password, fit for logs."""
-        if self._path is not None:
-            return f"unix://{self._path}"
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'redis' if self._ssl is None else 'rediss'}://{host}:{self._port}"
+        return str(self._url)
+
+    @property
+    def user(self) -> str:
+        """The user that Redis' ACL knows us by."""
+        return self._url.username or "default"
+
+    def check(self) -> None:
+        """Raise ConfigError if a file that the URL names cannot be used, or is no socket.
+
+        A socket that is not there yet is no error: Redis may start later.
+        """
+        try:
+            if self._tls is not None:
+                self._tls.context()
+            path = self._url.path
+            if (
+                path is not None
+                and os.path.exists(path)
+                and not stat.S_ISSOCK(os.stat(path).st_mode)
+            ):
+                raise OSError(f"{path!r} is no Unix socket")
+        except OSError as error:
+            raise ConfigError(f"REDIS_URL cannot be used: {error}") from None
 
     def without_secrets(self, refusal: str) -> str:
-        """What Redis answered to `introduction`, fit for logs: some repeat what they were told."""
+        """Make an error reply to `introduction` fit for logs: it may repeat what was sent."""
         refusal = refusal.partition(", with args beginning with")[0]
-        return refusal if not self._password else refusal.replace(self._password, "***")
+        password = self._url.password
+        return refusal if not password else refusal.replace(password, "***")
 
-    async def open(self, loop: asyncio.AbstractEventLoop, protocol_factory: Callable[[], P]) -> P:
-        """Open a connection. Raises OSError or ssl.SSLError; cancellation closes the socket."""
-        if self._path is not None:
-            _, protocol = await loop.create_unix_connection(protocol_factory, self._path)
-        else:
-            _, protocol = await loop.create_connection(
-                protocol_factory, self._host, self._port, ssl=self._ssl
+    def doubt(self, error: OSError) -> str:
+        """The likely cause of an error, if no connection has ever worked; empty if unknown.
+
+        A server with TLS hangs up on a client without; one without TLS waits for more.
+        """
+        if self._tls is not None and isinstance(error, (ConnectionResetError, TimeoutError)):
+            return "is TLS spoken there, as rediss:// says?"
+        if self._url.path is None and isinstance(error, ConnectionResetError):
+            return "is TLS spoken there? Then REDIS_URL must begin with rediss://"
+        return ""
+
+    async def addresses(self) -> list[Address]:
+        """Look up the addresses, as `Name.addresses` does; empty for a Unix socket."""
+        return [] if self._url.path is not None else await self._name.addresses()
+
+    async def open(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        protocol_factory: Callable[[], P],
+        addresses: Sequence[Address],
+        *,
+        turn: int = 0,
+    ) -> P:
+        """Open a connection to one of `addresses`, as `addresses.connect` does.
+
+        Raises OSError or ssl.SSLError; cancellation closes the sockets.
+        """
+        url = self._url
+        if url.path is not None:
+            _, protocol = await loop.create_unix_connection(protocol_factory, url.path)
+            return protocol
+        tls = None if self._tls is None else self._tls.context()
+        server_hostname = None if tls is None else url.host
+
+        def open(host: str, port: int) -> Coroutine[Any, Any, tuple[asyncio.BaseTransport, P]]:
+            return loop.create_connection(
+                protocol_factory, host, port, ssl=tls, server_hostname=server_hostname
             )
+
+        _, protocol = await connect(addresses, open, turn=turn)
         return protocol
 
     def introduction(self, name: str) -> list[tuple[str, ...]]:
-        """The commands a new connection begins with; each must be answered without an error."""
+        """The commands that a new connection begins with. AUTH must not be answered by an error."""
+        url = self._url
         commands: list[tuple[str, ...]] = []
-        if self._password is not None:
-            user = () if self._username is None else (self._username,)
-            commands.append(("AUTH", *user, self._password))
-        if self._db:
-            commands.append(("SELECT", str(self._db)))
+        if url.username is not None:
+            commands.append(("AUTH", url.username, url.password or ""))
+        elif url.password is not None:
+            commands.append(("AUTH", url.password))
+        if url.db:
+            commands.append(("SELECT", str(url.db)))
         commands.append(("CLIENT", "SETNAME", name))
         return commands

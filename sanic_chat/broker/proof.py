@@ -1,10 +1,18 @@
-"""Proof that what this pod publishes arrives: what no PING can show.
+"""The proof that what this pod publishes arrives, which no PING can give.
 
-A canary goes out through the publisher, as messages do, and must come back through the subscriber.
-If it does not, the link that has lost it is found without guessing: Redis answers each connection
-in order, so a PING that is answered while something sent before it is still missing tells that it
-never comes. A link that is slow, and one that is silent, is left alone: the one will bring it, and
-the other is noticed by its own watch.
+    canary ─→ publisher ─→ Redis ─→ subscriber ─→ received ─→ on_proven
+                                └─→ (not back in time) ─→ on_overdue; a PING to the link at fault
+
+A canary goes the way of a message. If it does not come back, the link that has lost it is found
+without guessing: Redis answers each connection in order, so if a PING is answered while an earlier
+command's result is missing, that never comes. A slow link is left alone, since it will bring the
+canary, and so is a silent one, which its own pings find.
+
+A canary also comes back from a server that passes nothing on to other pods. So the server's role is
+asked for now and then, and the server is left if it has become a replica.
+
+May live here: canaries, their age, and which link is at fault. Must not know what an outage is, nor
+messages.
 """
 
 from __future__ import annotations
@@ -16,27 +24,34 @@ from functools import partial
 
 import hiredis
 
-from ..logs import RateLimitedWarning
 from .connection import Reply
 from .publisher import Publisher
 from .subscriber import Subscriber
 
 PATIENCE = 2
-"""Intervals after which a canary that has not come back is looked for."""
+"""The intervals after which a canary that has not come back is looked for."""
 
 OVERDUE_INTERVALS = 3
-"""Age, in intervals, from which the last proof proves nothing any more."""
+"""The age, in intervals, from which a proof counts no more."""
 
 RETRY_SECONDS = 0.05
-"""How soon to try again when there is no connection to prove."""
+"""The pause before the next attempt while there is no connection to prove."""
+
+ROLE_SECONDS = 3.0
+"""The interval at which the server's role is asked for; both links saw it when they connected."""
+
+DOUBT_SECONDS = 10.0
+"""The least time between two leavings, because of a doubt, of a server that hides its role."""
 
 
 class DeliveryProof:
     """Sends a canary every `interval` seconds, and rebuilds the link that does not carry it.
 
-    `channel` is this pod's own. Who reads the subscriber hands what arrives there to `received`,
-    and who hears that one of the two has lost its connection calls `link_lost`.
-    `on_proven()` is called for every canary that comes back in time, and `on_overdue(good_until)`
+    `channel` is this pod's own. The broker gives what arrives there to `received`, and calls
+    `link_lost` when either link has lost its connection.
+
+    `on_returned(seconds)` is called with the round trip of every canary that comes back, however
+    late, `on_proven()` for every one that comes back in time, and `on_overdue(good_until)`
     for one that does not, with the moment (`time.monotonic()`) of the last proof.
     """
 
@@ -47,6 +62,7 @@ class DeliveryProof:
         *,
         channel: bytes,
         interval: float,
+        on_returned: Callable[[float], None],
         on_proven: Callable[[], None],
         on_overdue: Callable[[float], None],
     ) -> None:
@@ -54,12 +70,15 @@ class DeliveryProof:
         self.first = asyncio.Event()
         """Set once there has been a proof."""
         self.round_trip: float | None = None
-        """Seconds that the last canary needed, None before the first."""
+        """The seconds that the last canary needed; None before the first."""
         self.failed = 0
-        """Canaries that did not come back in time over connections that seemed to be good."""
+        """The canaries that did not come back in time over connections that seemed good."""
+        self.refusal = ""
+        """The error that Redis answered to the last canary; empty if there was none."""
         self._publisher = publisher
         self._subscriber = subscriber
         self._interval = interval
+        self._on_returned = on_returned
         self._on_proven = on_proven
         self._on_overdue = on_overdue
         self._loop = asyncio.get_running_loop()
@@ -69,28 +88,31 @@ class DeliveryProof:
         self._proven_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_running = False
-        self._refusal = RateLimitedWarning()
+        self._role_timer: asyncio.TimerHandle | None = None
+        self._doubted_at = float("-inf")
 
     def start(self) -> None:
-        """Begin; the first canary leaves when both links are up."""
-        self._subscriber.subscribe(self.channel)
+        """Begin. The first canary leaves when both links are up."""
+        self._subscriber.require(self.channel)
         self._is_running = True
         self._tick()
+        self._ask_role_again()
 
     def stop(self) -> None:
         """Send no more canaries."""
         self._is_running = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._role_timer):
+            if timer is not None:
+                timer.cancel()
 
     def link_lost(self) -> None:
-        """Nobody is to blame for the canary that is out; the next leaves once both links are up."""
+        """Forget the canary under way: the lost link took it. The next leaves once both are up."""
         self._canary = None
         self._try_again_in(RETRY_SECONDS)
 
     @property
     def age(self) -> float | None:
-        """Seconds since the last canary came back, None before the first."""
+        """The seconds since the last canary came back; None before the first."""
         return None if self._proven_at is None else time.monotonic() - self._proven_at
 
     @property
@@ -101,7 +123,7 @@ class DeliveryProof:
 
     @property
     def good_until(self) -> float:
-        """The moment up to which there is no reason for doubt: now, or that of the last proof."""
+        """The moment until which all was well: now, or that of the last proof."""
         if self.is_current:
             return time.monotonic()
         return self._last_proof
@@ -111,15 +133,36 @@ class DeliveryProof:
         return self._started_at if self._proven_at is None else self._proven_at
 
     def received(self, payload: bytes) -> None:
-        """Something arrived on `channel`; what is not the canary that is out is ignored."""
+        """Take a payload that arrived on `channel`. Only the canary under way counts."""
         canary = self._canary
         if canary is not None and payload == canary.payload:
             canary.is_back = True
             self._proven_at = time.monotonic()
             self.round_trip = self._proven_at - canary.sent_at
+            self._on_returned(self.round_trip)
             self._look_at(canary)
 
+    def doubt(self, reason: str) -> None:
+        """Check this server, which an answer elsewhere (READONLY, say) shows to be the wrong one.
+
+        Its role is asked for at once. If it does not tell, both links are built anew, at most once
+        in 10 s.
+        """
+        now = time.monotonic()
+        if not self._ask_role() and now - self._doubted_at >= DOUBT_SECONDS:
+            self._doubted_at = now
+            self._leave(reason, self.good_until)
+
     def _answered(self, canary: _Canary, answer: Reply) -> None:
+        if isinstance(answer, hiredis.ReplyError):
+            self.refusal = str(answer)
+            self._publisher.link.refused("the proof of delivery", answer)
+        elif isinstance(answer, int):
+            self.refusal = ""
+            self._publisher.link.accepted("the proof of delivery")
+        else:
+            self._publisher.link.rebuild(f"it answered a PUBLISH with {answer!r:.100}")
+            return
         canary.answer = answer
         self._look_at(canary)
 
@@ -163,11 +206,30 @@ class DeliveryProof:
     def _is_refused(self, canary: _Canary) -> bool:
         if not isinstance(canary.answer, hiredis.ReplyError):
             return False
-        self._refusal.log("Redis refused the proof of delivery: %s", canary.answer)
         self._on_overdue(self._last_proof)
         return True
 
-    # -- who has lost it -------------------------------------------------------------------
+    # -- which server it is ----------------------------------------------------------------
+
+    def _ask_role(self) -> bool:
+        """Ask for the publisher's server's role; return whether it will tell, now or once it is up.
+
+        A subscriber's connection tells it only once.
+        """
+        link = self._publisher.link
+        if not link.is_up:
+            return True
+        return link.ask_role(self._leave)
+
+    def _ask_role_again(self) -> None:
+        self._ask_role()
+        self._role_timer = self._loop.call_later(ROLE_SECONDS, self._ask_role_again)
+
+    def _leave(self, reason: str, right_until: float) -> None:
+        for link in (self._publisher.link, self._subscriber.link):
+            link.rebuild(reason, right_until)
+
+    # -- the link at fault -----------------------------------------------------------------
 
     def _look_for(self, canary: _Canary) -> None:
         if canary.answer is None:
@@ -190,17 +252,17 @@ class DeliveryProof:
 
 
 class _Canary:
-    """What was published to be received."""
+    """A payload that is published to be received."""
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.sent_at = time.monotonic()
         self.intervals = 0
         self.answer: Reply = None
-        """What Redis said to the publisher."""
+        """The answer of Redis to its PUBLISH."""
         self.is_back = False
 
     @property
     def is_done(self) -> bool:
-        """Whether both links have done what they are for."""
+        """Whether both links have carried it."""
         return self.is_back and self.answer is not None

@@ -1,31 +1,52 @@
-"""Every error over HTTP is JSON with a `code` and a sentence."""
+"""Errors over HTTP: each is JSON with a `code` and a sentence.
+
+May live here: how an error is written. Must not know why it happened.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json
 from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
+from sanic.response import JSONResponse
 
 from ..errors import UpgradeRefused
+
+READS = ("GET", "HEAD")
+"""The methods of a route that only reads (RFC 9110 section 9.3.2)."""
 
 
 def error_response(
     status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> HTTPResponse:
-    """The one shape of an error."""
+    """Make the response of an error: `{"code": …, "message": …}`."""
     return json({"code": code, "message": message}, status=status, headers=headers)
 
 
 def refusal_response(refusal: UpgradeRefused) -> HTTPResponse:
-    """The HTTP answer to a handshake that was refused."""
-    return error_response(refusal.status, refusal.code, refusal.message, refusal.headers)
+    """Make the response to a handshake that was refused."""
+    body = {"code": refusal.code, "message": refusal.message}
+    return _RefusalResponse(body, refusal.status, refusal.headers)
+
+
+class _RefusalResponse(JSONResponse):
+    """A response whose `Connection` names `Upgrade` if it has that (RFC 9110 section 7.8)."""
+
+    @property
+    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the headers as they are sent. The Connection header is Sanic's own, made last."""
+        for name, value in super().processed_headers:
+            if name.lower() == b"connection" and "upgrade" in self.headers:
+                value = b"Upgrade, " + value
+            yield name, value
 
 
 class JSONErrorHandler(ErrorHandler):
-    """Renders what Sanic itself refuses; what is our fault is logged, and not shown."""
+    """Renders the errors that Sanic raises. Errors of ours are logged, and not shown."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
         self.log(request, exception)

@@ -1,23 +1,34 @@
-"""Static pages: a small chat to try the server with."""
+"""The page at `/`: a small chat to try the server with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sanic import Blueprint, HTTPResponse, Request, html
+from sanic import Blueprint, HTTPResponse, Request, empty, html
+
+from .errors import READS, error_response
 
 _INDEX = (Path(__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
 
 
 def pages_blueprint() -> Blueprint:
-    """The page at `/`."""
+    """Make the routes of `/`."""
     blueprint = Blueprint("pages")
-    blueprint.add_route(index, "/")
+    blueprint.add_route(index, "/", READS)
+    blueprint.add_route(options, "/", ("OPTIONS",))
     return blueprint
 
 
+async def options(request: Request) -> HTTPResponse:
+    """Answer HAProxy's check by default, `OPTIONS /`: 204, or 503 in a drain."""
+    if request.app.ctx.worker.pod.draining:
+        headers = {"Retry-After": str(request.app.ctx.config.retry_after)}
+        return error_response(503, "draining", "The server is going away", headers)
+    return empty(headers={"Allow": ", ".join((*READS, "OPTIONS"))})
+
+
 async def index(request: Request) -> HTTPResponse:
-    """The chat page, told where the WebSocket endpoint is."""
+    """Answer with the chat page, which names the WebSocket endpoint."""
     endpoint = f"{request.app.ctx.config.api_prefix}/ws"
     return html(
         _INDEX.replace("{{endpoint}}", endpoint),

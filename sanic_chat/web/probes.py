@@ -1,4 +1,7 @@
-"""What load balancers and orchestrators ask: is it alive, and may it be sent clients."""
+"""The probes of load balancers and orchestrators: whether a pod lives, and may be sent clients.
+
+Beside them stand the metrics, which are asked for as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,25 @@ import time
 
 from sanic import Blueprint, HTTPResponse, Request, json
 
-from ..pod import Pod
-from ..readiness import why_unready
-from .errors import error_response
+from ..pod.pod import Pod
+from ..pod.readiness import why_unready
+from .errors import READS, error_response
+from .metrics import metrics
 
 _HEADERS = {"Cache-Control": "no-store"}
 
 
 def probes_blueprint(name: str, *, url_prefix: str) -> Blueprint:
-    """`/health` and `/ready` under a prefix; `name` tells several of them apart."""
+    """Make `/health`, `/ready` and `/metrics` under a prefix; `name` tells blueprints apart."""
     blueprint = Blueprint(name, url_prefix=url_prefix)
-    for handler in (health, ready):
-        blueprint.add_route(handler, f"/{handler.__name__}", methods=("GET", "HEAD"))
+    for handler in (health, ready, metrics):
+        blueprint.add_route(handler, f"/{handler.__name__}", READS)
     return blueprint
 
 
 async def health(request: Request) -> HTTPResponse:
-    """200 for as long as the event loop turns, and how long it takes for one turn."""
-    pod: Pod = request.app.ctx.pod
+    """Answer 200 while the event loop turns, with the time that one turn takes."""
+    pod: Pod = request.app.ctx.worker.pod
     began = time.monotonic()
     await asyncio.sleep(0)
     lag_ms = round((time.monotonic() - began) * 1000, 3)
@@ -32,8 +36,8 @@ async def health(request: Request) -> HTTPResponse:
 
 
 async def ready(request: Request) -> HTTPResponse:
-    """200 while new clients are welcome here, else 503 with the reason."""
-    pod: Pod = request.app.ctx.pod
+    """Answer 200 while new clients may be sent here, else 503 with the reason."""
+    pod: Pod = request.app.ctx.worker.pod
     reason = why_unready(pod)
     if reason is None:
         return json({"status": "ready", "pod_id": pod.id}, headers=_HEADERS)

@@ -1,0 +1,69 @@
+"""The commands by name, each loaded when it is called."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from ..version import VERSION
+
+
+class Home(NamedTuple):
+    """The module of a command, and its line in the list of commands."""
+
+    module: str
+    function: str
+    help: str
+
+
+COMMANDS = {
+    "serve": Home("serve", "serve", "Start a server."),
+    "config": Home("config", "config", "Show every setting, and where it comes from."),
+    "pub": Home("messages", "pub", "Publish a message to a room."),
+    "sub": Home("messages", "sub", "Print the messages of rooms."),
+    "stats": Home("stats", "stats", "Show the stats of the whole cluster."),
+    "doctor": Home("doctor", "doctor", "Check machine, Redis, pods and proxy."),
+    "token": Home("token", "token", "Make and explain tokens."),
+}
+
+
+class _Commands(click.Group):
+    """A group that loads none of its commands to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        home = COMMANDS[cmd_name]
+        module = import_module(f"{__package__}.{home.module}")
+        command: click.Command = getattr(module, home.function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, home.help) for name, home in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(version)s")
+def sanic_chat() -> None:
+    """A WebSocket chat and real-time fan-out server.
+
+    Exit codes: 0 done; 1 the server, or a check, says no; 2 wrong usage or settings; 3 nobody is
+    there to ask.
+    """
+
+
+def main() -> None:
+    """Run the command line, and exit with its code."""
+    # A reader that has seen enough (`| head`) is no error.
+    try:
+        sanic_chat(prog_name="sanic-chat", windows_expand_args=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(0) from None

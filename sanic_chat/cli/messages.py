@@ -1,0 +1,156 @@
+"""`sanic-chat pub` and `sanic-chat sub`: a client on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+
+from .output import NOBODY_THERE, REFUSED, fail, print_json, print_line, printable
+from .server import authorization, server_of, server_options
+
+if TYPE_CHECKING:
+    from websockets.exceptions import InvalidHandshake
+    from websockets.sync.client import ClientConnection
+
+GOING_AWAY = 1001  # RFC 6455 section 7.4.1: the server is about to end
+
+TIMEOUT_SECONDS = 10.0
+"""The time that a server may take to accept a client, or to answer it."""
+
+
+@click.command()
+@click.argument("room")
+@click.argument("data", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="DATA is JSON, and not text.")
+@server_options
+def pub(
+    room: str, data: tuple[str, ...], *, as_json: bool, url: str | None, prefix: str | None
+) -> None:
+    """Publish DATA to ROOM, each as a message; without DATA each line of standard input.
+
+    A token is taken from CHAT_TOKEN. Ends with 1 if the server refuses a message.
+    """
+    with _connected(url, prefix, [room], "?echo=0") as client:
+        for text in data or (line.rstrip("\n") for line in sys.stdin):
+            client.send(json.dumps({"data": _read(text) if as_json else text}))
+            client.send('{"type":"system","data":{"action":"ping"}}')
+            _expect(client, "pong")
+
+
+@click.command()
+@click.argument("rooms", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a message, whole.")
+@click.option("--count", type=click.IntRange(1), help="End after so many messages.")
+@click.option("--events", is_flag=True, help="Also what the server says: gap, drain, degraded, …")
+@server_options
+def sub(
+    rooms: tuple[str, ...],
+    *,
+    as_json: bool,
+    count: int | None,
+    events: bool,
+    url: str | None,
+    prefix: str | None,
+) -> None:
+    """Print the messages of ROOMS (without any: global ones) until Ctrl-C.
+
+    A token is taken from CHAT_TOKEN. Ends with 3 when the server is gone.
+    """
+    with _connected(url, prefix, rooms, "?events=system" if events else "") as client:
+        for message in _messages(client):
+            is_event = message["type"] == "system" and message["from"] == "server"
+            if is_event and not events:
+                continue
+            if as_json:
+                print_json(message)
+            else:
+                print_line(_line(message))
+            if not is_event and count is not None:
+                count -= 1
+                if not count:
+                    return
+
+
+@contextmanager
+def _connected(
+    url: str | None, prefix: str | None, rooms: Iterable[str], query: str
+) -> Iterator[ClientConnection]:
+    """A client in some rooms. Exits with 1 if it is refused, with 3 if nobody is there."""
+    # Only here: --help needs none of it.
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+    from websockets.sync.client import connect
+
+    first, *others = rooms or ("",)
+    path = f"/ws/{quote(first, safe='')}" if first else "/ws"
+    where = server_of(url, prefix).ws + path
+    try:
+        with connect(
+            where + query,
+            additional_headers=authorization(),
+            open_timeout=TIMEOUT_SECONDS,
+            close_timeout=1,
+            max_size=None,
+            proxy=None,
+        ) as client:
+            for room in others:
+                client.send(
+                    json.dumps({"type": "system", "data": {"action": "join", "room": room}})
+                )
+                _expect(client, "joined")
+            yield client
+    except InvalidHandshake as error:
+        fail(f"{where} refuses: {_reason(error)}", REFUSED)
+    except ConnectionClosed as error:
+        is_gone = error.rcvd is None or error.rcvd.code == GOING_AWAY
+        fail(f"{where} has closed: {error}", NOBODY_THERE if is_gone else REFUSED)
+    except (OSError, TimeoutError, InvalidURI) as error:
+        fail(f"{where} is not there: {error}", NOBODY_THERE)
+    except KeyboardInterrupt:
+        pass
+
+
+def _reason(error: InvalidHandshake) -> str:
+    """The server's own sentence, if it has sent one."""
+    response = getattr(error, "response", None)
+    try:
+        body = json.loads(response.body)  # type: ignore[union-attr]
+        return f"{body['code']}: {body['message']}"
+    except (AttributeError, TypeError, ValueError, KeyError):
+        return str(error)
+
+
+def _messages(client: ClientConnection) -> Iterator[dict[str, Any]]:
+    for text in client:
+        yield json.loads(text)
+
+
+def _expect(client: ClientConnection, event: str) -> None:
+    """Wait for the answer to a command. Exits with 1 if it is an error."""
+    while True:
+        message = json.loads(client.recv(TIMEOUT_SECONDS))
+        if message["type"] == "system" and message["from"] == "server":
+            answer = message["data"]
+            if answer["event"] == "error":
+                fail(f"{answer['code']}: {answer['message']}", REFUSED)
+            if answer["event"] == event:
+                return
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no JSON: {error}", param_hint="DATA") from None
+
+
+def _line(message: dict[str, Any]) -> str:
+    data = message["data"]
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    room = message["room"] or "*"
+    return printable(f"{message['timestamp']} {room} {message['from']}: {text}")

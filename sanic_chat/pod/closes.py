@@ -1,0 +1,57 @@
+"""Closes: the ended sessions of a pod, by who ended them and by close code.
+
+    session ─→ note ─→ counts
+
+May live here: which codes are told apart. Must not know what a code is good for: who is logged for
+one is `bad_ends`' affair.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..protocol.frames import CloseCode
+from ..session.handler import EndedBy, Ending
+
+NO_CODE, NO_FRAME = 1005, 1006
+"""The codes that stand for a missing one, and for a missing frame (RFC 6455 section 7.1.5)."""
+
+FIRST_OF_LIBRARIES, FIRST_OF_APPLICATIONS = 3000, 4000
+"""The codes from which on a client may choose its own: each thousand of these counts as one."""
+
+_USUAL = (
+    *((EndedBy.SERVER, str(int(code))) for code in CloseCode),
+    *((EndedBy.CLIENT, str(code)) for code in (1000, 1001, NO_CODE)),
+    (EndedBy.SILENCE, str(NO_FRAME)),
+    (EndedBy.NOBODY, str(NO_FRAME)),
+)
+"""The ends that are told of before there has been any."""
+
+
+class Closes:
+    """Counts ended sessions. Clients choose codes, so those that are theirs count together."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[EndedBy, str]] = Counter(dict.fromkeys(_USUAL, 0))
+
+    def note(self, ending: Ending) -> None:
+        """Count the end of a session."""
+        self._counts[ending.by, code_of(ending)] += 1
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The number of ended sessions, by who ended them and by code."""
+        counts: dict[str, dict[str, int]] = {}
+        for (by, code), number in self._counts.items():
+            counts.setdefault(by.value, {})[code] = number
+        return counts
+
+
+def code_of(ending: Ending) -> str:
+    """The code of an end, or the thousand of codes that a client has chosen one of."""
+    code, is_clients = ending.code, ending.by is EndedBy.CLIENT
+    if code is None:
+        return str(NO_CODE if is_clients else NO_FRAME)
+    if is_clients and code >= FIRST_OF_LIBRARIES:
+        first = FIRST_OF_APPLICATIONS if code >= FIRST_OF_APPLICATIONS else FIRST_OF_LIBRARIES
+        return f"{first}-{first + 999}"
+    return str(int(code))

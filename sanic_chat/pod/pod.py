@@ -1,0 +1,378 @@
+"""The pod: one worker process as the cluster sees it, and the coordinator of its parts.
+
+    session ─→ message_received ─┬→ hub.deliver (members here, in this loop turn)
+                                 └→ broker.publish (everybody else)
+    broker ─→ broker_events ─→ hub.deliver
+
+May live here: what happens when a session opens, speaks or closes. Must not know Sanic, the
+environment, nor how bytes get in and out of sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from msgspec import UNSET
+
+from ..broker.broker import Broker
+from ..errors import BadMessage
+from ..hub.channel import Channel
+from ..hub.hub import Hub
+from ..logs.logger import RateLimitedWarning, logger
+from ..presence.announcer import Announcer
+from ..protocol import events
+from ..protocol.channels import RedisNames
+from ..protocol.envelope import envelope_head
+from ..protocol.forwarded import ClientAddresses
+from ..protocol.frames import text_frame
+from ..protocol.message import (
+    MESSAGE_HEAD,
+    ClientMessage,
+    encode_fields,
+    parse_message,
+    parse_room_name,
+)
+from ..protocol.parser import FrameLimits
+from ..protocol.personal_room import PERSONAL, resolve
+from ..protocol.stamp import Stamper
+from ..session.handler import Ending
+from ..session.heartbeat import Heartbeat
+from ..session.send_queue import Missed, SendQueuePool
+from ..session.session import Session
+from .access import Access
+from .admission import Admission, DescriptorWatch
+from .answers import Answers
+from .backpressure import Backpressure
+from .bad_ends import BadEnds, kind_of
+from .broker_events import BrokerEvents
+from .client_log import AddressedSession
+from .closes import Closes
+from .commands import Commands
+from .expiry import Expiry
+from .greeter import Greeter
+from .load import CHANNEL_BACKLOG_BYTES, Load
+from .notifier import Notifier
+from .receipts import Receipts
+from .renewal import Authenticate, Renewal
+from .rooms import Rooms, Wanted
+from .users import Users
+
+START_SECONDS = 3.0
+"""The time for which a starting pod waits for Redis before it serves its own clients without it."""
+
+
+class Pod:
+    """The sessions of one worker process, in their rooms, beside the other pods.
+
+    Made inside a running loop; `start` and `close` belong together. It is the `SessionHandler` of
+    its sessions. `backpressure_bytes` may wait in the hub before senders are held. There may be
+    `max_connections` sessions, and `sessions_per_user` of one user; 0: no bound. `authenticate`
+    reads tokens, if clients have any and `has_keys()`, and these count for `token_leeway` seconds
+    after their end (None: for good).
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        names: RedisNames,
+        hub: Hub,
+        broker: Broker,
+        heartbeat: Heartbeat,
+        limits: FrameLimits,
+        send_queues: SendQueuePool,
+        addresses: ClientAddresses,
+        descriptors: DescriptorWatch,
+        max_connections: int,
+        retry_after: int,
+        backpressure_bytes: int,
+        rooms_per_session: int,
+        subscribe_timeout: float,
+        authenticate: Authenticate | None,
+        has_keys: Callable[[], bool],
+        token_leeway: float | None,
+        sessions_per_user: int,
+        access: Access,
+    ) -> None:
+        self.id = id
+        self.names = names
+        """The names of its channels and keys on Redis."""
+        self.hub = hub
+        self.broker = broker
+        self.heartbeat = heartbeat
+        self.limits = limits
+        self.send_queues = send_queues
+        self.addresses = addresses
+        self.descriptors = descriptors
+        self.has_keys = has_keys
+        self.admission = Admission(
+            limit=max_connections,
+            retry_after=retry_after,
+            connected=lambda: self.connected,
+            has_descriptors=descriptors.are_left,
+        )
+        self.connected = 0
+        """The sessions whose socket is open, those that are closing included."""
+        self.closed_sessions = asyncio.Event()
+        """Set while no session is connected."""
+        self.closed_sessions.set()
+        self.draining = False
+        """Whether the pod takes no new sessions any more."""
+        self.started_at = time.monotonic()
+        self.messages_in = 0
+        """The messages of clients that were passed on."""
+        self.dropped: Counter[str] = Counter()
+        """The messages that went nowhere, by reason; hub, broker and presence count their own."""
+        self.refused: Counter[str] = Counter()
+        """The handshakes that were refused, by code."""
+        self.closes = Closes()
+        """The sessions that have ended."""
+        self.users = Users(sessions_per_user=sessions_per_user)
+        self.sessions_failed = 0
+        """The sessions that ended because of an error of ours."""
+
+        loop = asyncio.get_running_loop()
+        self._stamper = Stamper()
+        self._envelope_head = envelope_head(id)
+        self._session_failed = RateLimitedWarning()
+        self._publisher = broker.publisher
+        self.access = access
+        self.bad_ends = BadEnds(loop)
+        self.notifier = Notifier(self._stamper)
+        self.announcer = Announcer(
+            loop, hub, broker.publish, names, self._stamper, envelope_head=self._envelope_head
+        )
+        self.rooms = Rooms(
+            hub, broker, self.announcer, names, access, subscribe_timeout=subscribe_timeout
+        )
+        self.greeter = Greeter(
+            id,
+            broker=broker,
+            rooms=self.rooms,
+            notifier=self.notifier,
+            limits=limits,
+            heartbeat_seconds=heartbeat.timeout,
+            missing={
+                *(("auth",) if authenticate is None else ()),
+                *(() if access.personal_rooms else ("personal_rooms",)),
+            },
+        )
+        self.receipts = Receipts(
+            loop,
+            self.notifier,
+            is_subscribed=lambda channel: broker.are_subscribed((channel,)),
+            queue_messages=send_queues.max_messages,
+        )
+        self.answers = Answers(hub, self.notifier)
+        self.expiry = Expiry(
+            loop,
+            leeway=token_leeway,
+            on_expiring=self.greeter.token_expiring,
+            on_expired=self.greeter.token_expired,
+        )
+        self.commands = Commands(
+            self.rooms,
+            self.answers,
+            Renewal(loop, authenticate, rooms=self.rooms, answers=self.answers, expiry=self.expiry),
+            is_connected=lambda: broker.is_connected,
+            rooms_per_session=rooms_per_session,
+        )
+        self.load = Load(hub, broker, max_bytes=backpressure_bytes)
+        self.backpressure: Backpressure[Channel | None] = Backpressure(
+            loop, is_relieved=self.load.is_relieved
+        )
+        self.broker_events = BrokerEvents(
+            id,
+            hub=hub,
+            broker=broker,
+            rooms=self.rooms,
+            answers=self.answers,
+            receipts=self.receipts,
+            notifier=self.notifier,
+            stamper=self._stamper,
+            load=self.load,
+            backpressure=self.backpressure,
+            dropped=self.dropped,
+            max_message_bytes=limits.max_message_bytes,
+            max_queued_messages=send_queues.max_messages,
+        )
+
+    async def start(self) -> None:
+        """Connect to Redis, and return when that is proven or 3 s have passed."""
+        self.broker.start(self.broker_events, required=self.names.global_channel)
+        self.heartbeat.start()
+        if not await self.broker.is_proven_within(START_SECONDS):
+            logger.warning(
+                "Redis %s cannot be used yet: pod %s serves its own clients, and joins the others "
+                "as soon as it can",
+                self.broker.endpoint,
+                self.id,
+            )
+
+    async def close(self, timeout: float) -> None:
+        """Disconnect from Redis. Earlier envelopes get `timeout` seconds to be confirmed."""
+        self.heartbeat.stop()
+        self.bad_ends.close()
+        self.expiry.close()
+        self.backpressure.close()
+        self.announcer.close()
+        await self.broker.close(timeout)
+        self.receipts.close()
+
+    def begin_drain(self) -> None:
+        """Accept no new sessions any more; those that there are go on as before."""
+        self.draining = True
+        self.broker.stop_proving()  # canaries would get in the way of the drain's questions
+
+    # -- sessions come and go --------------------------------------------------------------
+
+    def new_client_id(self) -> str:
+        """Make a client ID, a UUIDv7."""
+        id, _ = self._stamper.stamp()
+        return id.decode()
+
+    def open(
+        self, session: Session, rooms: Sequence[Wanted], *, default: str | None, confirmed: bool
+    ) -> None:
+        """Have a session send and receive from now on; `confirmed`: see `Rooms.subscribe`.
+
+        `default` is the room of its messages that name none. Its user must have a place in `users`.
+        """
+        self.connected += 1
+        self.closed_sessions.clear()
+        self.heartbeat.add(session)
+        self.users.add(session)
+        self.hub.add(session)
+        self.expiry.add(session)
+        for room, _ in rooms:
+            channel = self.rooms.join(session, room)
+            if room == default:
+                session.default_channel = channel
+        self.greeter.greet(session, rooms, confirmed=confirmed)
+
+    def session_failed(self, session: Session, error: Exception) -> None:
+        self.sessions_failed += 1
+        self._session_failed.log("Closed a client with 1011, because of an error", error=error)
+
+    def session_ends(self, session: Session, ending: Ending) -> None:
+        self.closes.note(ending)
+        kind = kind_of(ending)
+        if kind is not None:
+            self.bad_ends.note(
+                kind,
+                ending.reason or f"no sign of life for {self.heartbeat.timeout:g} s",
+                user=session.user,
+                address=self.address_of(session),
+            )
+
+    def address_of(self, session: Session) -> str:
+        """The address of a session's client, or of its proxy if that is not trusted."""
+        if isinstance(session, AddressedSession):
+            return session.address
+        return self.addresses.of(session.peername, ())
+
+    def session_closing(self, session: Session) -> None:
+        self.users.discard(session)
+        self.expiry.discard(session)
+        self.rooms.leave_all(session)
+        self.notifier.discard(session)
+        self.answers.discard(session)
+        self.receipts.discard(session)
+        self.backpressure.release(session)  # its close frame is still to be read
+
+    def session_closed(self, session: Session) -> None:
+        self.heartbeat.discard(session)
+        self.connected -= 1
+        if not self.connected:
+            self.closed_sessions.set()
+
+    def messages_dropped(self, session: Session, messages: int, reason: str) -> None:
+        self.dropped[reason] += messages
+
+    def gap_frames(self, session: Session, missed: Missed) -> bytes:
+        return self.notifier.gap_frames(session, missed)
+
+    # -- what clients say ------------------------------------------------------------------
+
+    def message_received(self, session: Session, payload: bytes) -> None:
+        channel: Channel | None = None
+        try:
+            message = parse_message(payload)
+            if message.type == "system":
+                self.commands.execute(session, message)
+            else:
+                channel = self._publish(session, message)
+        except BadMessage as refusal:
+            self.dropped[refusal.code] += 1
+            self.answers.send(session, events.Error(refusal.code, refusal.message, refusal.id))
+        # `must_hold` says whether; for messages first without a call: it is nearly never so.
+        if (
+            channel is None
+            or self.hub.held_bytes > self.load.max_bytes
+            or self._publisher.congested
+            or channel.pending_bytes > CHANNEL_BACKLOG_BYTES
+        ) and self.load.must_hold(channel):
+            self.backpressure.hold(session, channel)
+
+    def _publish(self, session: Session, message: ClientMessage) -> Channel:
+        channel = session.default_channel  # nearly always the one
+        if message.room is not UNSET or channel is None or session not in channel.members:
+            channel = self._target(session, message)
+        identity = session.identity
+        if identity is not None and identity.permissions is not None and channel.room is not None:
+            self._check_publish(session, channel.room, message)
+        id, timestamp = self._stamper.stamp()
+        if message.id:
+            id = message.id.encode()
+        fields = encode_fields(
+            id, message.type.encode(), channel.json_room, session.sender, message.data, timestamp
+        )
+        self.messages_in += 1
+        receipt = self.receipts.ask(session, id, channel) if message.ack else (session, id)
+        if channel.members:
+            self.hub.deliver(channel, text_frame(fields, MESSAGE_HEAD), session)
+        self._publisher.publish(channel.name, fields, receipt, self._envelope_head)
+        return channel
+
+    def _check_publish(self, session: Session, room: str, message: ClientMessage) -> None:
+        if not self.rooms.may(session, "publish", room):
+            raise BadMessage(
+                "forbidden_publish",
+                f"You are not allowed to speak in room {room!r}",
+                message.id or None,
+            )
+
+    def _target(self, session: Session, message: ClientMessage) -> Channel:
+        """Return the channel that a message is for.
+
+        Raises BadMessage: `bad_room`, `not_in_room`, or `forbidden_publish` to everybody, or in a
+        personal room.
+        """
+        wanted = message.room
+        channel = session.default_channel
+        if wanted is None or (wanted is UNSET and channel is None):
+            identity = session.identity
+            if (
+                identity is not None or not self.access.global_publish
+            ) and not self.access.may_speak_to_everybody(identity):
+                raise BadMessage(
+                    "forbidden_publish",
+                    "You are not allowed to speak to everybody; name a room",
+                    message.id or None,
+                )
+            return self.hub.everyone
+        if not isinstance(wanted, str):  # left out
+            assert channel is not None
+            wanted = channel.room or ""
+        elif channel is None or channel.room != wanted or session not in channel.members:
+            wanted = resolve(parse_room_name(wanted, message), session.user)
+            channel = self.rooms.find(session, wanted)
+            if channel is None and wanted.startswith(PERSONAL):
+                self._check_publish(session, wanted, message)
+                return self.rooms.channel(wanted)
+        if channel is None or session not in channel.members:
+            raise BadMessage("not_in_room", f"You are not in room {wanted!r}", message.id or None)
+        return channel

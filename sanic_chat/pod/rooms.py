@@ -1,0 +1,203 @@
+"""The rooms of this pod: their members in the hub, and their subscriptions on Redis, in step.
+
+    subscribe ─→ (Redis confirms) ─→ join ─→ … ─→ leave ─→ (the last one) ─→ unsubscribe, later
+
+A room's channels are subscribed to before its first member joins, and given up some time after its
+last one has left.
+
+May live here: which channels belong to a room, and when they are subscribed to. Must not know what
+is said in a room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from ..broker.broker import Broker
+from ..hub.channel import Channel
+from ..hub.hub import Hub
+from ..presence.announcer import Announcer
+from ..protocol.channels import RedisNames
+from ..protocol.message import json_text
+from ..protocol.permissions import Right
+from ..session.session import Session
+from .access import Access
+
+
+class Wanted(NamedTuple):
+    """A room that a client is to be put into when it connects."""
+
+    room: str
+    """Its normalised name."""
+    presence: bool
+    """Whether the client is told who joins and leaves it."""
+
+
+class Rooms:
+    """The rooms of one pod.
+
+    A session with `?events=presence` is in two channels of each of its rooms: that of the room, and
+    that of its presence.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        broker: Broker,
+        announcer: Announcer,
+        names: RedisNames,
+        access: Access,
+        *,
+        subscribe_timeout: float,
+    ) -> None:
+        self._access = access
+        self._hub = hub
+        hub.on_empty = self._emptied
+        self._broker = broker
+        self._names = names
+        self._room_channel = names.room_channel  # asked for each message that names its room
+        self._subscribe_timeout = subscribe_timeout
+        self._announcer = announcer
+
+    # -- before a session joins ------------------------------------------------------------
+
+    async def subscribe(self, wanted: Sequence[Wanted]) -> bool:
+        """Subscribe to rooms, so that all that is published there from now on reaches this pod.
+
+        Returns True once Redis has confirmed them, and False if Redis is away or does not confirm
+        within `subscribe_timeout` seconds. Raises SubscribeRefused if Redis forbids one of them.
+        The caller then calls `join` or `release` in the same loop turn; after an error or a
+        cancellation `release`.
+        """
+        waiting = [
+            confirmation
+            for channel in self._channels(wanted)
+            if (confirmation := self._broker.subscribe(channel)) is not None
+        ]
+        if not waiting:
+            return True
+        if not self._broker.is_connected:
+            return False
+        done, pending = await asyncio.wait(waiting, timeout=self._subscribe_timeout)
+        for confirmation in done:
+            if not confirmation.cancelled():
+                confirmation.result()
+        return not pending
+
+    def are_subscribed(self, wanted: Sequence[Wanted]) -> bool:
+        """Whether Redis has confirmed all of these, so that `subscribe` need not be called."""
+        return self._broker.are_subscribed(self._channels(wanted))
+
+    def release(self, wanted: Sequence[Wanted]) -> None:
+        """Take back a `subscribe`: give up the channels of the rooms that have no members."""
+        for channel in self._channels(wanted):
+            if channel not in self._hub.channels:
+                self._broker.unsubscribe_later(channel)
+
+    def confirmation(self, name: str) -> asyncio.Future[None] | None:
+        """Return a future that is done when Redis confirms a room of this pod.
+
+        It raises SubscribeRefused if Redis forbids the room. None if Redis has confirmed it, or if
+        the room has no members: the session that has just joined may be closed already, and a
+        subscription made now would never be given up.
+        """
+        channel = self._room_channel(name)
+        return self._broker.subscribe(channel) if channel in self._hub.channels else None
+
+    def may(self, session: Session, right: Right, name: str) -> bool:
+        """Whether a session has a right in a room; see `Access.may`."""
+        return self._access.may(right, name, user=session.user, identity=session.identity)
+
+    # -- coming and going ------------------------------------------------------------------
+
+    def find(self, session: Session, name: str) -> Channel | None:
+        """Return the channel of a room if the session is in it, else None."""
+        channel = self._hub.channels.get(self._room_channel(name))
+        return channel if channel is not None and session in channel.members else None
+
+    def channel(self, name: str) -> Channel:
+        """Return the channel of a room; one without members, and for this once, if it has none."""
+        channel_name = self._room_channel(name)
+        channel = self._hub.channels.get(channel_name)
+        return Channel(channel_name, name, json_text(name)) if channel is None else channel
+
+    def of(self, session: Session) -> list[str]:
+        """Return the rooms that a session is in, in the order in which it joined them."""
+        return [
+            channel.room
+            for channel in session.channels
+            if channel.room is not None and self._names.is_room(channel.name)
+        ]
+
+    def count(self, session: Session) -> int:
+        """Return the number of rooms that a session is in."""
+        return len(self.of(session)) if session.presence else len(session.channels)
+
+    def join(self, session: Session, name: str) -> Channel | None:
+        """Make a session a member of a room. Returns None if it was closed meanwhile."""
+        channel = self._join(session, self._room_channel(name), name)
+        if channel is None:
+            return None
+        if session.default_channel is not None and session.default_channel.room == name:
+            session.default_channel = channel  # it may have been gone in between
+        self._announcer.joined(session, name)
+        if session.presence and self.may(session, "presence", name):
+            self._join(session, self._names.presence_channel(name), name)
+        return channel
+
+    def leave(self, session: Session, name: str) -> None:
+        """Take a session out of a room; first it is written what was delivered there before."""
+        channels = [self._room_channel(name)]
+        if session.presence:
+            channels.append(self._names.presence_channel(name))
+        for channel in filter(None, map(self._hub.channels.get, channels)):
+            self._hub.leave(session, channel)
+        self._announcer.left(session, name)
+
+    def put_out(self, channel_name: bytes) -> list[tuple[Session, str]]:
+        """Take all members out of a room whose channel Redis forbids; return each with the room."""
+        channel = self._hub.channels.get(channel_name)
+        if channel is None or channel.room is None:
+            return []
+        sessions = [cast(Session, member) for member in channel.members]
+        for session in sessions:
+            self.leave(session, channel.room)
+        return [(session, channel.room) for session in sessions]
+
+    def leave_all(self, session: Session) -> None:
+        """Take a session out of all rooms; it gets nothing any more."""
+        names = [each.room for each in session.channels if self._names.is_room(each.name)]
+        self._hub.remove(session)
+        for name in names:
+            if name is not None:  # only the global room has none
+                self._announcer.left(session, name)
+
+    def _join(self, session: Session, channel_name: bytes, room: str) -> Channel | None:
+        channel = self._hub.channels.get(channel_name)
+        if channel is None:
+            channel = Channel(channel_name, room, json_text(room))
+            self._broker.subscribe(channel_name)
+        if self._hub.join(session, channel):
+            return channel
+        if channel_name not in self._hub.channels:
+            self._emptied(channel)
+        return None
+
+    def _emptied(self, channel: Channel) -> None:
+        self._broker.unsubscribe_later(channel.name)
+
+    def stop_presence(self, session: Session, name: str) -> None:
+        """Tell a session no longer who joins and leaves a room."""
+        channel = self._hub.channels.get(self._names.presence_channel(name))
+        if channel is not None:
+            self._hub.leave(session, channel)
+
+    def _channels(self, wanted: Sequence[Wanted]) -> list[bytes]:
+        channels = []
+        for room, presence in wanted:
+            channels.append(self._room_channel(room))
+            if presence:
+                channels.append(self._names.presence_channel(room))
+        return channels

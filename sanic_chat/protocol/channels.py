@@ -1,0 +1,47 @@
+"""The names of a deployment's channels and keys on Redis.
+
+May live here: how a name is made, and told apart from others. Must not know what is published on a
+channel or kept in a key.
+"""
+
+from __future__ import annotations
+
+
+class RedisNames:
+    """The names of one deployment; all begin with its prefix and a colon.
+
+    Two deployments share no name if their prefixes differ, since a prefix has no colon in it.
+    Names of rooms are expected in their normal form (`normalise_room_name`).
+    """
+
+    __slots__ = ("_pod", "_presence", "global_channel", "pods_key", "room_prefix")
+
+    def __init__(self, prefix: str) -> None:
+        start = prefix.encode() + b":"
+        self.global_channel = start + b"global"
+        self.room_prefix = start + b"room:"
+        """The start of the channel of every room, and of no other."""
+        self.pods_key = start + b"pods"
+        """The Redis set of all pods' IDs. Each pod's report is in its own key, and expires."""
+        self._presence = start + b"presence:"
+        self._pod = start + b"pod:"  # of channels and of keys, which Redis keeps apart
+
+    def room_channel(self, room: str) -> bytes:
+        """The channel of a room."""
+        return self.room_prefix + room.encode()
+
+    def is_room(self, channel: bytes) -> bool:
+        """Whether a channel of this deployment is that of a room."""
+        return channel.startswith(self.room_prefix)
+
+    def presence_channel(self, room: str) -> bytes:
+        """The channel of a room's joins and leaves, for sessions with `?events=presence`."""
+        return self._presence + room.encode()
+
+    def pod_channel(self, pod_id: str) -> bytes:
+        """The channel that only this pod subscribes to, for the proof that it hears."""
+        return self._pod + pod_id.encode()
+
+    def pod_key(self, pod_id: bytes) -> bytes:
+        """The key of a pod's report, which expires once the pod is gone."""
+        return self._pod + pod_id

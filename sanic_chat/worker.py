@@ -1,0 +1,326 @@
+"""One worker process, put together from its settings: the only module that sees all parts.
+
+    Config ─→ broker ─┬─→ pod ─→ upgrader (new sessions)
+              hub ────┘    └──→ reporter (the stats), board (the metrics)
+
+May live here: which part gets which setting, and in which order parts start and stop. Must not know
+Sanic, but for the protocol's connections that it is lent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from .broker.broker import Broker
+from .broker.endpoint import Endpoint
+from .config.fingerprint import fingerprint
+from .config.settings import CLOSE, DROP_OLDEST, EVERYONE, OFF, Config
+from .hub.channel import Channel
+from .hub.hub import Hub
+from .logs.logger import logger
+from .pod.access import Access
+from .pod.client_log import ClientLog
+from .pod.drain import drain_sessions
+from .pod.pod import Pod
+from .pod.sampler import Sampler
+from .pod.snapshot import RoomCount, build_metrics, build_report, count_rooms
+from .process.descriptors import Descriptors
+from .process.usage import Usage, UsageReader
+from .protocol.channels import RedisNames
+from .protocol.envelope import envelope_head
+from .protocol.forwarded import ClientAddresses
+from .protocol.message import NULL
+from .protocol.origin import OriginPolicy
+from .protocol.parser import FrameLimits
+from .session.heartbeat import Heartbeat
+from .session.send_queue import SendQueuePool
+from .stats.board import Board, Slots
+from .stats.metrics import MainMetrics, ProcessMetrics, WorkerMetrics
+from .stats.report import PodReport
+from .stats.reporter import Reporter
+from .stats.store import ReportStore
+from .upgrade.connection_limit import ConnectionLimit
+from .upgrade.deadlines import Deadlines, HttpConnection, close_http_connections
+from .upgrade.reader import HandshakeReader
+from .upgrade.refused_clients import RefusedClients
+from .upgrade.upgrader import Upgrader
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .process.supervisor import Supervisor
+    from .upgrade.auth import Authenticator
+    from .upgrade.key_refresh import Keys
+
+WRITES_PER_QUEUE = 2
+"""The divisor of a send queue's bounds that bounds one write of a channel's frames. With larger
+writes, a client that reads could be closed for the messages of a single turn."""
+
+REDIS_CLOSE_SECONDS = 1.0
+HTTP_CLOSE_SECONDS = 1.0
+
+
+def make_authenticator(config: Config) -> Authenticator | None:
+    """Make the reader of clients' tokens; None if they need none. Raises ConfigError for a key.
+
+    Keys of a file, or of a URL, are there after `load` or `start` of its `keys`.
+    """
+    if not config.auth_enabled:
+        return None
+    # Only here: PyJWT and its cryptography make each process start later, and take memory.
+    from .upgrade.auth import Authenticator
+
+    return Authenticator(
+        _make_keys(config),
+        leeway=config.auth_leeway,
+        audiences=config.auth_audience,
+        issuers=config.auth_issuer,
+        user_claim=config.auth_user_claim,
+        max_rooms=config.rooms_per_session,
+        retry_after=config.retry_after,
+    )
+
+
+def make_access(config: Config) -> Access:
+    """Make the rules of who may join, speak and see where."""
+    return Access(
+        global_publish=config.global_publish == EVERYONE,
+        personal_rooms=config.personal_rooms != OFF,
+        personal_publish=config.personal_rooms == EVERYONE,
+    )
+
+
+def _make_keys(config: Config) -> Keys:
+    from .upgrade import key_refresh
+
+    algorithms = config.auth_algorithms
+    if config.auth_keys_file is not None:
+        return key_refresh.keys_of_file(config.auth_keys_file, algorithms)
+    if config.auth_jwks_url is not None:
+        return key_refresh.keys_of_url(config.auth_jwks_url, algorithms)
+    key = config.auth_secret or config.auth_public_key
+    assert key is not None  # Config has seen to it
+    return key_refresh.keys_of_setting(key, algorithms)
+
+
+def main_metrics(usage: Usage, supervisor: Supervisor) -> MainMetrics:
+    """Make the metrics of the main process."""
+    return MainMetrics(
+        version=VERSION,
+        process=_process(usage),
+        workers=supervisor.workers,
+        worker_ends=dict(supervisor.ends),
+        last_reload_refused=supervisor.last_reload_refused,
+    )
+
+
+def _process(usage: Usage) -> ProcessMetrics:
+    return ProcessMetrics(**usage._asdict())
+
+
+class Worker:
+    """The parts of one worker process. Made inside a running loop.
+
+    `start` and `stop` belong together; neither raises for a Redis that is away. `idle_timeout`
+    (seconds) bounds an HTTP connection without a request, and `answer_timeout` an answer. Its
+    metrics are shown in `slots`; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        redis_url: str,
+        name: str,
+        slots: Slots | None = None,
+        authenticator: Authenticator | None = None,
+        idle_timeout: float = 75.0,
+        answer_timeout: float = 60.0,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._config = config
+        self._fingerprint = fingerprint(config)
+        self._name = name
+        self._keys = None if authenticator is None else authenticator.keys
+        self.descriptors = Descriptors(
+            clients=lambda: self.pod.connected + self.pod.admission.handshakes
+        )
+        self.pod = self._make_pod(loop, redis_url, authenticator)
+        self.connection_limit = ConnectionLimit(
+            limit=config.max_connections,
+            sessions=lambda: self.pod.connected,
+            most=self.descriptors.connections,
+        )
+        self.handshake_reader = HandshakeReader(
+            {config.api_prefix, ""}, max_bytes=config.max_header_bytes
+        )
+        self.upgrader = Upgrader(
+            self.pod,
+            self.connection_limit,
+            RefusedClients(
+                loop,
+                admission=self.pod.admission,
+                connection_limit=self.connection_limit,
+                connections=lambda: self.http_connections,
+                notifier=self.pod.notifier,
+            ),
+            origins=OriginPolicy(config.allowed_origins),
+            authenticator=authenticator,
+            auth_cookie=config.auth_cookie,
+            subprotocols=config.subprotocols,
+            rooms_per_session=config.rooms_per_session,
+            retry_after=config.retry_after,
+            client_log=ClientLog(self.pod) if config.log_clients else None,
+        )
+        self.reporter = Reporter(
+            ReportStore(
+                self.pod.broker.endpoint,
+                self.pod.names,
+                client_name=f"sanic_chat:{self.pod.id}:stats",
+                interval=config.stats_interval,
+                timeout=config.redis_timeout,
+                on_read_only=self.pod.broker.doubt,
+            ),
+            report=self._report,
+            interval=config.stats_interval,
+            rooms=config.stats_rooms,
+        )
+        self.sampler = Sampler(loop, self.pod.hub, self.pod.send_queues)
+        self.board = None if slots is None else Board(slots, self._metrics)
+        """The metrics of all workers; None if they have no memory to share."""
+        self._usage = UsageReader()
+        self._rooms: RoomCount | None = None
+        """The rooms as they were last reported: counting them again would cost as much again."""
+        self.http_connections: set[HttpConnection] = set()
+        """Sanic's own set of connections, which the fast path puts here."""
+        self._deadlines = Deadlines(
+            loop,
+            lambda: self.http_connections,
+            head_timeout=config.handshake_timeout,
+            idle_timeout=idle_timeout,
+            answer_timeout=answer_timeout,
+        )
+
+    def _make_pod(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        redis_url: str,
+        authenticator: Authenticator | None,
+    ) -> Pod:
+        config = self._config
+        pod_id = f"{config.pod_prefix}-{secrets.token_hex(4)}"
+        names = RedisNames(config.redis_prefix)
+        hub = Hub(
+            call_soon=loop.call_soon,
+            everyone=Channel(names.global_channel, None, NULL),
+            write_messages=max(1, config.send_queue_messages // WRITES_PER_QUEUE),
+            write_bytes=config.send_queue_bytes // WRITES_PER_QUEUE,
+        )
+        broker = Broker(
+            Endpoint(redis_url),
+            pod_id=pod_id,
+            pod_channel=names.pod_channel(pod_id),
+            echo_prefix=envelope_head(pod_id),
+            is_needed=hub.channels.__contains__,
+            timeout=config.redis_timeout,
+            unsubscribe_delay=config.unsubscribe_delay,
+            queue_messages=config.publish_queue_messages,
+            queue_bytes=config.publish_queue_bytes,
+            queue_seconds=config.publish_queue_seconds,
+            proof_interval=config.proof_interval,
+        )
+        return Pod(
+            pod_id,
+            names=names,
+            hub=hub,
+            broker=broker,
+            heartbeat=Heartbeat(loop, timeout=config.heartbeat_timeout),
+            limits=FrameLimits(config.max_message_bytes, config.max_message_fragments),
+            send_queues=SendQueuePool(
+                max_messages=config.send_queue_messages,
+                max_bytes=config.send_queue_bytes,
+                max_total_bytes=config.send_queue_total_bytes,
+                drop_oldest=config.slow_consumer == DROP_OLDEST,
+                call_soon=loop.call_soon,
+            ),
+            addresses=ClientAddresses(config.trusted_proxies),
+            descriptors=self.descriptors,
+            max_connections=config.max_connections,
+            retry_after=config.retry_after,
+            backpressure_bytes=config.backpressure_bytes,
+            rooms_per_session=config.rooms_per_session,
+            subscribe_timeout=config.subscribe_timeout,
+            authenticate=None if authenticator is None else authenticator.identify,
+            has_keys=lambda: self._keys is None or self._keys.current is not None,
+            token_leeway=config.auth_leeway if config.auth_expiry == CLOSE else None,
+            sessions_per_user=config.sessions_per_user,
+            access=make_access(config),
+        )
+
+    def _report(self) -> PodReport:
+        self._rooms = count_rooms(self.pod)
+        return self._build_report(self._rooms)
+
+    def _build_report(self, rooms: RoomCount) -> PodReport:
+        return build_report(
+            self.pod,
+            worker=self._name,
+            crowded_out=self.connection_limit.closed,
+            rooms=rooms,
+            version=VERSION,
+            settings=self._fingerprint,
+            auth=self._config.auth_enabled,
+            keys=self._keys,
+        )
+
+    def _metrics(self) -> WorkerMetrics:
+        rooms = self._rooms or count_rooms(self.pod)
+        return build_metrics(
+            self.pod,
+            self._build_report(rooms._replace(largest={})),
+            self.sampler,
+            version=VERSION,
+            process=_process(self._usage.read()),
+            descriptor_shortages=self.descriptors.shortages,
+        )
+
+    async def start(self) -> None:
+        """Connect to Redis, and get keys, or wait 3 s for it. Clients may come afterwards."""
+        if self.board is not None:
+            self.board.start()
+            self.sampler.start()
+        self.descriptors.watch_accepting(asyncio.get_running_loop())
+        starts = [self.pod.start(), self.reporter.start()]
+        if self._keys is not None:
+            starts.append(self._keys.start())
+        await asyncio.gather(*starts)
+        self._deadlines.start()
+        logger.info(
+            "Pod %s: worker %s, Redis at %s", self.pod.id, self._name, self.pod.broker.endpoint
+        )
+
+    def leave(self) -> None:
+        """Keep no HTTP connection alive: nobody is to come by one when the drain has begun."""
+        self._deadlines.end_idle()
+
+    async def stop(self) -> None:
+        """Drain all sessions, then disconnect from Redis, then close HTTP connections."""
+        config = self._config
+        logger.info("Pod %s: draining %d sessions", self.pod.id, self.pod.connected)
+        await drain_sessions(
+            self.pod,
+            grace=config.drain_grace,
+            window=config.drain_window,
+            timeout=config.drain_timeout,
+        )
+        await self.reporter.close(REDIS_CLOSE_SECONDS)
+        await self.pod.close(REDIS_CLOSE_SECONDS)
+        if self._keys is not None:
+            self._keys.stop()
+        # Last, since the listening socket still accepts: Sanic closes it right after this.
+        await close_http_connections(self.http_connections, timeout=HTTP_CLOSE_SECONDS)
+        self._deadlines.stop()
+        if self.board is not None:
+            self.sampler.stop()
+            self.board.close()

@@ -1,0 +1,107 @@
+"""Backpressure, presence, answers: what can grow is bounded, and in order."""
+
+from __future__ import annotations
+
+from . import Mutant
+
+PUBLISHER = ("tests/broker/test_publisher.py",)
+ANNOUNCER = ("tests/presence/test_announcer.py",)
+ANSWERS = ("tests/pod/test_answers.py",)
+
+MUTANTS = (
+    # -- backpressure ---------------------------------------------------------------------
+    Mutant(
+        "who publishes is held up before the queue is full",
+        "sanic_chat/broker/publisher.py",
+        "        if self._outbox_load > self._spare_load:\n            self.congested = True\n",
+        "",
+        PUBLISHER,
+    ),
+    Mutant(
+        "while Redis is there nothing is dropped because the queue is full",
+        "sanic_chat/broker/publisher.py",
+        "        ) and (self._is_stuck or not self.link.is_up):\n",
+        "        ):\n",
+        (*PUBLISHER, "tests/server/test_backpressure.py"),
+    ),
+    Mutant(
+        "backpressure holds who fills a room that is behind, and not who speaks elsewhere",
+        "sanic_chat/pod/load.py",
+        "held > self.max_bytes and self._hub.is_behind(channel)",
+        "held > self.max_bytes",
+        ("tests/pod/test_who_is_held.py",),
+    ),
+    Mutant(
+        "who fills a room that is behind is held",
+        "sanic_chat/pod/load.py",
+        "held > self.max_bytes and self._hub.is_behind(channel)",
+        "False",
+        ("tests/pod/test_who_is_held.py",),
+    ),
+    Mutant(
+        "who fills a room with a backlog of its own is held",
+        "sanic_chat/pod/load.py",
+        "fills = channel.pending_bytes > CHANNEL_BACKLOG_BYTES or (",
+        "fills = False or (",
+        ("tests/pod/test_who_is_held.py",),
+    ),
+    # -- presence --------------------------------------------------------------------------
+    Mutant(
+        "a join and a leave within a window cancel each other",
+        "sanic_chat/presence/announcer.py",
+        "            del pending[session]\n",
+        "            pending[session] = event\n",
+        ANNOUNCER,
+    ),
+    Mutant(
+        "of a room 200 announcements go out for each window",
+        "sanic_chat/presence/announcer.py",
+        "            for session, event in islice(pending.items(), MAX_PER_WINDOW):\n",
+        "            for session, event in pending.items():\n",
+        ANNOUNCER,
+    ),
+    Mutant(
+        "announcements that are dropped are counted",
+        "sanic_chat/presence/announcer.py",
+        "            self.dropped += max(0, len(pending) - MAX_PER_WINDOW)\n",
+        "",
+        ANNOUNCER,
+    ),
+    Mutant(
+        "announcements leave turns to everybody else",
+        "sanic_chat/presence/announcer.py",
+        "        due = list(islice(self._due, PER_TURN))\n",
+        "        due = list(self._due)\n",
+        ANNOUNCER,
+    ),
+    # -- answers ---------------------------------------------------------------------------
+    Mutant(
+        "answers come in the order of the commands",
+        "sanic_chat/pod/answers.py",
+        "        if session in self._waiting:\n            self._append",
+        "        if session not in self._waiting:\n            self._append",
+        ANSWERS,
+    ),
+    Mutant(
+        "a session with too many waiting answers is asked nothing more",
+        "sanic_chat/pod/answers.py",
+        "if repeated or len(answers) >= MAX_WAITING or",
+        "if repeated or",
+        ANSWERS,
+    ),
+    Mutant(
+        "two answers that wait for one room hold a session",
+        "sanic_chat/pod/answers.py",
+        "if repeated or len(answers) >= MAX_WAITING or",
+        "if len(answers) >= MAX_WAITING or",
+        ANSWERS,
+    ),
+    Mutant(
+        "who goes waits for no answer any more",
+        "sanic_chat/pod/answers.py",
+        "        if self._waiting.pop(session, None) is not None:\n"
+        "            session.release(Hold.ANSWER)\n",
+        "        pass\n",
+        ANSWERS,
+    ),
+)

@@ -1,0 +1,38 @@
+"""All mutants."""
+
+from __future__ import annotations
+
+from . import (
+    Mutant,
+    basics,
+    bounds,
+    certificates,
+    doctor,
+    failures,
+    fan_out,
+    hostile,
+    keys,
+    metrics,
+    model,
+    reading,
+    redis,
+    reload,
+    rooms,
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    *basics.MUTANTS,
+    *failures.MUTANTS,
+    *fan_out.MUTANTS,
+    *bounds.MUTANTS,
+    *reading.MUTANTS,
+    *hostile.MUTANTS,
+    *model.MUTANTS,
+    *redis.MUTANTS,
+    *doctor.MUTANTS,
+    *certificates.MUTANTS,
+    *metrics.MUTANTS,
+    *reload.MUTANTS,
+    *rooms.MUTANTS,
+    *keys.MUTANTS,
+)

@@ -1,0 +1,87 @@
+"""The server with one more route, `/inspect`: what a worker holds, as nobody outside can see it.
+
+Run as `sanic tests.soak.server:app`. Everything else is the real application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sanic import HTTPResponse, Request, json
+
+from sanic_chat import create_app
+from sanic_chat.pod.pod import Pod
+
+COUNTED_MODULES = ("sanic_chat", "sanic", "asyncio", "_asyncio", "uvloop", "redis")
+
+
+async def inspect(request: Request) -> HTTPResponse:
+    """What must not pile up, counted; first everything is let go that nobody needs."""
+    pod: Pod = request.app.ctx.worker.pod
+    request.app.router.get.cache_clear()  # Sanic keeps the last 1024 paths it was asked for
+    gc.collect()
+    untrimmed = anonymous_memory()
+    _trim()
+    return json(
+        {
+            "pid": os.getpid(),
+            "memory": anonymous_memory(),
+            "untrimmed_memory": untrimmed,
+            "blocks": sys.getallocatedblocks(),
+            "objects": _objects(),
+            "tasks": Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks()),
+            "files": len(os.listdir("/proc/self/fd")),
+            "http_connections": len(request.app.ctx.worker.http_connections),
+            "connected": pod.connected,
+            "members": len(pod.hub.everyone.members),
+            "rooms": sorted(channel.decode() for channel in pod.hub.channels),
+            "wanted": sorted(channel.decode() for channel in pod.broker.subscriber.wanted),
+            "confirmed": sorted(channel.decode() for channel in pod.broker.subscriber.confirmed),
+            "held": len(pod.backpressure.held),
+            "held_bytes": pod.hub.held_bytes,
+            "waiting_to_publish": pod.broker.publisher.queued,
+        }
+    )
+
+
+def anonymous_memory() -> int:
+    """Bytes of this process that are no file's: heap, stacks, buffers."""
+    match = re.search(r"Anonymous:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())
+    assert match
+    return int(match[1]) * 1024
+
+
+def _trim() -> None:
+    """Have the allocator give back what it keeps for later, which says nothing about leaks."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
+def _objects() -> Counter[str]:
+    """The objects that the garbage collector knows, by their type."""
+    names = (
+        f"{type(thing).__module__}.{type(thing).__qualname__}"
+        for thing in gc.get_objects()
+        # asyncio keeps cancelled timers until their time comes.
+        if not (isinstance(thing, asyncio.TimerHandle) and thing.cancelled())
+    )
+    return Counter(name for name in names if name.startswith(COUNTED_MODULES))
+
+
+def __getattr__(name: str) -> Any:
+    # As in server.py: made when it is asked for.
+    if name != "app":
+        raise AttributeError(name)
+    global app
+    app = create_app()
+    app.add_route(inspect, "/inspect")
+    return app

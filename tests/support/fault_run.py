@@ -1,0 +1,388 @@
+"""One run of a fault: clients in several rooms on two pods talk while it strikes, lasts and ends.
+
+What is promised whatever happens is checked here; figures that depend on the fault are handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import redis.asyncio
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from .faults import Fault
+from .harness import DEADLINE, ServerProcess, eventually, memory, receive
+from .stage import Settings, Stage
+
+PODS = (0, 1)
+SPARE_DESCRIPTORS = 8
+"""What is connected to Redis while it is there, and not while it is absent."""
+
+SAME_POD_SECONDS = 1.0
+MEMORY = 64 * 1024 * 1024
+
+ANNOUNCEMENTS = 8
+"""How often it was announced that one of the clients has joined: nobody's words."""
+
+CALM_SECONDS = 0.3
+"""How long the clients talk before a fault strikes."""
+
+
+class Client:
+    """A client that reads all the time, and remembers what it got and when."""
+
+    def __init__(self, connection: ClientConnection, rooms: list[str]) -> None:
+        self.rooms = rooms
+        self.received: list[tuple[float, dict[str, Any]]] = []
+        self.is_closed = False
+        self._connection = connection
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                message = await receive(self._connection, 10 * DEADLINE)
+                self.received.append((time.monotonic(), message))
+        self.is_closed = True
+
+    async def close(self) -> None:
+        """End it."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._connection.transport.abort()
+        await self._connection.wait_closed()
+
+    async def say(self, room: str | None, data: Any) -> str:
+        """Say something in a room, or to everybody; returns its ID."""
+        id = str(uuid4())
+        await self._connection.send(json.dumps({"id": id, "room": room, "data": data}))
+        return id
+
+    async def join(self, room: str) -> None:
+        """Join a further room."""
+        command = {"type": "system", "data": {"action": "join", "room": room}}
+        await self._connection.send(json.dumps(command))
+        await eventually(lambda: self.told("joined"), f"{room} is joined")
+        self.rooms.append(room)
+
+    def heard(self, data: Any) -> float | None:
+        """When somebody's words came, None if they did not."""
+        return next((at for at, m in reversed(self.received) if m["data"] == data), None)
+
+    def told(self, event: str) -> list[tuple[float, dict[str, Any]]]:
+        """What the server has told of its own accord, and when."""
+        return [
+            (at, message["data"])
+            for at, message in self.received
+            if message["type"] == "system" and message["data"]["event"] == event
+        ]
+
+
+@dataclass
+class Word:
+    """What a talker said, and what became of it."""
+
+    id: str
+    said_at: float
+    here_at: float | None = None
+    """When it reached a client of the same pod."""
+    there_at: float | None = None
+    """When it reached a client of the other pod."""
+    unavailable_at: float | None = None
+    """When its sender was told that it may not have."""
+
+
+@dataclass
+class Outcome:
+    """What was seen of a fault; times in seconds."""
+
+    back: float
+    """From the moment at which Redis could be reached to the first words across, both ways."""
+    words: list[list[Word]]
+    """What each pod's talker said from just before the strike to the recovery, in order."""
+    outages: list[list[float]] = field(default_factory=list)
+    """What each pod's clients were told of the length of outages."""
+    real_outages: list[float] = field(default_factory=list)
+    """From the strike to the end that each pod's clients were told last."""
+    gaps: list[Counter[str | None]] = field(default_factory=list)
+    """How often each pod's clients were told of a gap, by room."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """What the pods counted as not published, by reason."""
+    log_lines: int = 0
+    seconds: float = 0.0
+    more_memory: int = 0
+
+    @property
+    def said(self) -> int:
+        """How many words were said."""
+        return sum(map(len, self.words))
+
+    @property
+    def crossed(self) -> int:
+        """How many of these reached the other pod."""
+        return sum(word.there_at is not None for words in self.words for word in words)
+
+    @property
+    def unavailable(self) -> int:
+        """Of how many the sender was told."""
+        return sum(word.unavailable_at is not None for words in self.words for word in words)
+
+    @property
+    def missed(self) -> list[int]:
+        """How many of each pod's words the other missed, and their sender does not know of."""
+        return [
+            sum(word.there_at is None and word.unavailable_at is None for word in words)
+            for words in self.words
+        ]
+
+    @property
+    def told_after(self) -> float:
+        """How long it took at most until a sender was told."""
+        return max(
+            (
+                w.unavailable_at - w.said_at
+                for words in self.words
+                for w in words
+                if w.unavailable_at
+            ),
+            default=0.0,
+        )
+
+    @property
+    def same_pod(self) -> float:
+        """How long words needed at most to a client of the same pod."""
+        return max(w.here_at - w.said_at for words in self.words for w in words if w.here_at)
+
+
+class Crowd:
+    """On each pod a talker, who asked for events, and a listener, who did not."""
+
+    def __init__(self, stage: Stage, talkers: list[Client], listeners: list[Client]) -> None:
+        self.stage = stage
+        self.talkers = talkers
+        self.listeners = listeners
+        self.lobby = talkers[0].rooms[0]
+        self.words: list[list[Word]] = [[] for _ in PODS]
+        self.id = uuid4().hex
+        """Tells this crowd's words from those of one before it in the same rooms."""
+
+    async def talk(self, pod: int, rate: float) -> None:
+        """Say numbers in the lobby until cancelled."""
+        words = self.words[pod]
+        while True:
+            said_at = time.monotonic()
+            id = await self.talkers[pod].say(self.lobby, [self.id, pod, len(words)])
+            words.append(Word(id, said_at))
+            await asyncio.sleep(1 / rate)
+
+    def settle(self) -> None:
+        """Find out what became of all words."""
+        for pod in PODS:
+            here = self._arrivals(pod, pod)
+            there = self._arrivals(1 - pod, pod)
+            unavailable = {
+                data["id"]: at
+                for at, data in self.talkers[pod].told("error")
+                if data["code"] == "unavailable"
+            }
+            for number, word in enumerate(self.words[pod]):
+                word.here_at = here.get(number)
+                word.there_at = there.get(number)
+                word.unavailable_at = unavailable.get(word.id)
+
+    def _arrivals(self, listener: int, talker: int) -> dict[int, float]:
+        """When which numbers came; they come once, and in order, whatever happens."""
+        came = [
+            (message["data"][2], at)
+            for at, message in self.listeners[listener].received
+            if message["type"] == "chat" and message["data"][:2] == [self.id, talker]
+        ]
+        numbers = [number for number, _ in came]
+        assert numbers == sorted(set(numbers)), "each comes once, and in order"
+        return dict(came)
+
+    async def back(self, since: float) -> float:
+        """Wait until words said since then have crossed both ways; how long after that it was."""
+
+        def crossings() -> list[float]:
+            self.settle()
+            firsts = (
+                next((w.there_at for w in words if w.said_at >= since and w.there_at), None)
+                for words in self.words
+            )
+            return [first - since for first in firsts if first is not None]
+
+        await eventually(lambda: len(crossings()) == 2, "words cross again")
+        return max(crossings())
+
+    async def check_rooms(self, admin: redis.asyncio.Redis, pod_ids: list[str]) -> None:
+        """Redis knows exactly the subscriptions that the clients need, and no room is deaf."""
+        needed = Counter({"realtime:global": 2, **{f"realtime:pod:{id}": 1 for id in pod_ids}})
+        for talker in self.talkers:
+            needed.update(f"realtime:room:{room}" for room in talker.rooms)
+
+        async def exact() -> bool:
+            channels = [name.decode() for name in await admin.pubsub_channels("realtime:*")]
+            counts = await admin.pubsub_numsub(*channels)
+            return needed == {name.decode(): count for name, count in counts}
+
+        await eventually(exact, f"the subscriptions are {dict(needed)}")
+        for room in {room for talker in self.talkers for room in talker.rooms}:
+            marker = f"from outside {uuid4()}"
+            await admin.publish(f"realtime:room:{room}", json.dumps({"data": marker}))
+            for talker in self.talkers:
+                if room in talker.rooms:
+                    await eventually(lambda t=talker, m=marker: t.heard(m), f"{room} is heard")
+        for talker in self.talkers:
+            marker = f"to all {uuid4()}"
+            await talker.say(None, marker)
+            for client in (*self.talkers, *self.listeners):
+                await eventually(lambda c=client, m=marker: c.heard(m), "all are heard by all")
+
+
+@asynccontextmanager
+async def _crowd(stage: Stage) -> AsyncIterator[Crowd]:
+    async with AsyncExitStack() as stack:
+
+        async def connect(server: ServerProcess, room: str, **query: str) -> Client:
+            client = Client(await server.connect(room, **query), [room])
+            stack.push_async_callback(client.close)
+            return client
+
+        talkers = [await connect(server, "lobby", events="system") for server in stage.servers]
+        listeners = [await connect(server, "lobby") for server in stage.servers]
+        for pod, talker in enumerate(talkers):
+            await talker.join("kitchen")
+            await talker.join(f"only-{pod}")
+        yield Crowd(stage, talkers, listeners)
+
+
+async def run(fault: Fault, stage: Stage) -> Outcome:
+    """Let it happen, and check what is promised whatever the fault is."""
+    async with _crowd(stage) as crowd:
+        pods = [server.pod() for server in stage.servers]
+        pod_ids = [pod["pod_id"] for pod in pods]
+        if not fault.is_absent:
+            async with stage.admin() as admin:
+                await crowd.check_rooms(admin, pod_ids)
+        before = _Resources.of(stage)
+        talk = [asyncio.create_task(crowd.talk(pod, fault.rate)) for pod in PODS]
+        await asyncio.sleep(CALM_SECONDS)
+
+        stage.struck_at = time.monotonic()
+        async with fault.inflict(stage):
+            for pod in fault.hit if fault.is_told else ():
+                await eventually(lambda t=crowd.talkers[pod]: t.told("degraded"), "it is noticed")
+        reachable_at = stage.struck_at if fault.is_reachable else time.monotonic()
+        back = await crowd.back(reachable_at)
+        for pod in fault.hit if fault.is_told else ():
+            await eventually(lambda t=crowd.talkers[pod]: _is_over(t), "its end is told")
+        for task in talk:
+            task.cancel()
+        await asyncio.wait(talk)
+
+        async with stage.admin() as admin:  # which may be another one by now
+            await crowd.check_rooms(admin, pod_ids)
+            await eventually(lambda: _reports(admin, pod_ids), "the stats are there again")
+        await stage.unready(None)
+        crowd.settle()
+        outcome = Outcome(back, crowd.words)
+        for talker in crowd.talkers:
+            ends = talker.told("recovered")
+            outcome.outages.append([data["outage_ms"] / 1000 for _, data in ends])
+            outcome.real_outages.append(ends[-1][0] - stage.struck_at if ends else 0.0)
+            outcome.gaps.append(Counter(data["room"] for _, data in talker.told("gap")))
+        for server, pod in zip(stage.servers, pods, strict=True):
+            outcome.dropped += _dropped(server.pod()) - _dropped(pod)
+        await eventually(
+            lambda: _Resources.of(stage).descriptors <= before.descriptors + SPARE_DESCRIPTORS,
+            "no sockets are left",
+        )
+        after = _Resources.of(stage)
+        outcome.more_memory = after.memory - before.memory
+        outcome.log_lines = after.log_lines - before.log_lines
+        outcome.seconds = time.monotonic() - stage.struck_at
+
+        assert not any(client.is_closed for client in (*crowd.talkers, *crowd.listeners))
+        for listener in crowd.listeners:
+            assert all(m["type"] in ("chat", "notification") for _, m in listener.received)
+        for words in outcome.words:
+            assert all(word.here_at for word in words), "the same pod gets everything"
+        for pod in PODS:  # each pod tells of all its rooms, the same number of times
+            counts = outcome.gaps[pod]
+            assert not counts or set(counts) == {None, *crowd.talkers[pod].rooms}
+            assert len(set(counts.values())) <= 1
+        return outcome
+
+
+def check(fault: Fault, outcome: Outcome, settings: Settings, *, margin: float) -> None:
+    """Insist on what is promised for this fault; `margin`: seconds that it all may take longer."""
+    assert outcome.back < fault.back_within + margin
+    assert outcome.same_pod < SAME_POD_SECONDS + margin
+    # Every word either crossed, or its sender was told, or it fell into a gap.
+    announced = ANNOUNCEMENTS if fault.is_absent else 0
+    assert outcome.unavailable <= outcome.dropped.total() <= outcome.unavailable + announced
+    for missed, gaps in zip(outcome.missed, reversed(outcome.gaps), strict=True):
+        assert gaps or not missed
+    given_up = 1.5 * settings.redis_timeout
+    assert outcome.told_after < max(given_up, settings.queue_seconds) + 1 + margin
+    for pod, (told, real) in enumerate(zip(outcome.outages, outcome.real_outages, strict=True)):
+        assert fault.is_lossy or not outcome.gaps[pod]
+        if pod in fault.hit:
+            assert bool(told) == fault.is_told
+            assert bool(outcome.gaps[pod]) == fault.is_lossy
+        if fault.is_single and told and not fault.is_absent:
+            [seconds] = told
+            doubt = 3 * settings.proof_interval  # for how long a proof counts
+            assert real / 2 - doubt < seconds < real + doubt + margin
+    assert outcome.log_lines < 16 + 8 * outcome.seconds
+    assert outcome.more_memory < MEMORY
+
+
+def _is_over(talker: Client) -> bool:
+    """Whether a client was told of as many ends as beginnings."""
+    return len(talker.told("recovered")) == len(talker.told("degraded"))
+
+
+def _dropped(pod: dict[str, Any]) -> Counter[str]:
+    """What a pod has counted as not published."""
+    reasons: dict[str, int] = pod["messages_dropped"]
+    return Counter({k: n for k, n in reasons.items() if k.startswith("publish_")})
+
+
+async def _reports(admin: redis.asyncio.Redis, pod_ids: list[str]) -> bool:
+    """Whether the pods' reports stand on Redis, which has loaded all that it has to."""
+    keys = [f"realtime:pod:{pod_id}" for pod_id in pod_ids]
+    try:
+        members = {member.decode() for member in await admin.smembers("realtime:pods")}
+        return members == set(pod_ids) and await admin.exists(*keys) == len(keys)
+    except redis.exceptions.BusyLoadingError:  # it publishes all the same
+        return False
+
+
+@dataclass
+class _Resources:
+    """What both workers take."""
+
+    descriptors: int
+    memory: int
+    log_lines: int
+
+    @classmethod
+    def of(cls, stage: Stage) -> _Resources:
+        pids = [pid for server in stage.servers for pid in server.worker_pids]
+        return cls(
+            sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+            sum(map(memory, pids)),
+            sum(server.log.count("\n") for server in stage.servers),
+        )

@@ -1,0 +1,396 @@
+"""That README and docs say what the code says: tables in both directions, paths, links.
+
+Codes are read from the source (`tests.support.codes`): one that is added or renamed there has to be
+in its table, and nothing else may be.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import runpy
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from sanic_chat.cli.main import sanic_chat
+from sanic_chat.config.environment import FILE_SUFFIX, OF_CLIENTS
+from sanic_chat.config.settings import Config
+from sanic_chat.doctor.examination import ALL_CHECKS
+from sanic_chat.doctor.machine import AT_START
+from sanic_chat.errors import CloseConnection
+from sanic_chat.pod.commands import ACTIONS
+from sanic_chat.pod.greeter import FEATURES
+from sanic_chat.protocol import events
+from sanic_chat.protocol.frames import CloseCode, parse_close
+from sanic_chat.protocol.handshake import SUBPROTOCOL
+from sanic_chat.protocol.message import MESSAGE_TYPES
+from sanic_chat.redis_url import TLSOptions
+from sanic_chat.stats.board import Entry
+from sanic_chat.stats.exposition import Family
+from sanic_chat.stats.prometheus import FAMILIES, exposition
+from sanic_chat.stats.report import (
+    BacklogReport,
+    KeysReport,
+    PodReport,
+    RedisReport,
+    SendQueuesReport,
+)
+from sanic_chat.stats.reporter import Reporter
+from sanic_chat.upgrade.credentials import BEARER
+from sanic_chat.upgrade.options import EVENTS
+
+from .support.codes import Source
+from .support.harness import ROOT
+from .support.markdown import Page, code
+from .support.metrics import Labels, Scrape, main_metrics, worker_metrics
+
+
+@cache
+def source() -> Source:
+    return Source(ROOT / "sanic_chat")
+
+
+README = Page(ROOT / "README.md")
+PROTOCOL = Page(ROOT / "docs/protocol.md")
+STATS = Page(ROOT / "docs/stats.md")
+CLI = Page(ROOT / "docs/cli.md")
+METRICS = Page(ROOT / "docs/metrics.md")
+OPERATING = Page(ROOT / "docs/operating.md")
+DOCTOR = Page(ROOT / "docs/doctor.md")
+SETTINGS = Page(ROOT / "docs/settings.md")
+
+PAGES = [
+    Page(path)
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "benchmarks/figures/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+OTHERS = [*ROOT.glob("conf/*/*"), ROOT / "conf/.env.example", ROOT / "tox.ini", ROOT / ".ci/run"]
+
+
+def same(documented: list[Any], found: set[Any]) -> None:
+    """Each is documented once, and nothing else is."""
+    assert set(documented) == found
+    assert len(documented) == len(found)
+
+
+def firsts(found: set[tuple[str | int, ...]]) -> set[str | int]:
+    return {one for (one,) in found}
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+def test_settings_are_written_down() -> None:
+    """Both files are as `python docs/settings.py` writes them."""
+    for path, text in runpy.run_path(str(ROOT / "docs/settings.py"))["pages"]().items():
+        assert path.read_text() == text, "python docs/settings.py"
+
+
+def test_settings_of_the_readme() -> None:
+    """The few that README shows have these defaults."""
+    default = runpy.run_path(str(ROOT / "docs/settings.py"))["default"]
+    defaults = {setting.metadata["variable"]: default(setting) for setting in fields(Config)}
+    for row in README.table("Settings"):
+        [variable] = code(row["variable"])
+        assert row["default"].strip("`") == defaults[variable] or not defaults[variable]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_variables_exist(page: Page) -> None:
+    """Every variable that a page names is a setting, or for the command line."""
+    known = OF_CLIENTS | {setting.metadata["variable"] for setting in fields(Config)}
+    known |= {f"{setting.metadata['variable']}{FILE_SUFFIX}" for setting in fields(Config)}
+    named = set(re.findall(r"\b(?:CHAT|AUTH|REDIS|POD)_[A-Z_]*[A-Z]\b", page.text))
+    assert named <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_defaults_in_prose(page: Page) -> None:
+    """A number in parentheses behind a setting is its default."""
+    defaults = {setting.metadata["variable"]: setting.default for setting in fields(Config)}
+    units = {"": 1, " s": 1, " KiB": 2**10, " MiB": 2**20}
+    for variable, number, unit in re.findall(r"`(\w+)`\s\((\d[\d ]*)( s| [KM]iB|)\)", page.text):
+        if variable in defaults:
+            assert int(number.replace(" ", "")) * units[unit] == defaults[variable], variable
+
+
+def test_options_of_the_redis_url() -> None:
+    same(
+        SETTINGS.column("REDIS_URL", "option"),
+        {f"ssl_{option.name}" for option in fields(TLSOptions)},
+    )
+
+
+# -- what clients meet ----------------------------------------------------------------------------
+
+
+def test_refusals() -> None:
+    """Status and code of every handshake that is refused. What Sanic refuses has its own names."""
+    found = source().find("UpgradeRefused", 0, 1)
+    found |= source().find("error_response", 0, 1, outside="JSONErrorHandler")
+    documented = [
+        (int(row["status"]), name)
+        for row in PROTOCOL.table("Refusals")
+        for name in code(row["code"])
+    ]
+    names = {(status, re.sub(r"\W+", "_", status.phrase).lower()) for status in HTTPStatus}
+    same([one for one in documented if one not in names or one in found], found)
+
+
+def test_reasons_of_ready() -> None:
+    same(PROTOCOL.column("Why a pod is not ready", "code"), firsts(source().find("Trouble", 0)))
+
+
+def test_errors() -> None:
+    """The codes that a client is told of its messages."""
+    found = source().find("BadMessage", 0) | source().find("Error", 0)
+    same(PROTOCOL.column("Errors", "code"), firsts(found))
+
+
+def test_events() -> None:
+    """What the server says, and with which fields."""
+    documented = {
+        name: tuple(code(row["with"]))
+        for row in PROTOCOL.table("Events")
+        for name in code(row["event"])
+    }
+    assert documented == {
+        str(event.__struct_config__.tag): event.__struct_fields__
+        for event in events.Event.__subclasses__()
+    }
+
+
+def test_features() -> None:
+    """What a server may have, in the order in which it tells them."""
+    assert PROTOCOL.column("Features", "feature") == list(FEATURES)
+
+
+UNSET_FIELDS = {"rooms"}
+"""Fields of an answer that only a command with several rooms has."""
+
+
+def test_commands() -> None:
+    """What a client may ask for, and that the answers are events, with their fields."""
+    kinds = {event.__struct_config__.tag: event for event in events.Event.__subclasses__()}
+    actions = []
+    for row in PROTOCOL.table("Commands"):
+        sent, answer = (
+            json.loads(code(row[title])[0].replace("…", '"…"'))
+            for title in ("sent", "answered with `data`")
+        )
+        actions.append(sent["data"]["action"])
+        kind = kinds[answer["event"]]
+        left_out = set(kind.__struct_fields__) - set(answer) - UNSET_FIELDS
+        assert tuple(answer) == ("event", *(f for f in kind.__struct_fields__ if f in answer))
+        assert not left_out
+    same(actions, set(ACTIONS))
+
+
+def test_options_of_the_upgrade() -> None:
+    [named] = re.findall(r"^- `\?events=(.*?)`", PROTOCOL.text, re.MULTILINE)
+    same(named.split(","), set(EVENTS))
+
+
+def test_types_of_messages() -> None:
+    [row] = [row for row in PROTOCOL.table("Messages") if row["key"] == "`type`"]
+    same(code(row["meaning"]), set(MESSAGE_TYPES))
+
+
+def test_close_codes() -> None:
+    """Those that are sent; and 1006, which no close frame may hold."""
+    documented = [int(row["code"]) for row in PROTOCOL.table("Close codes")]
+    unsent = set(documented) - set(CloseCode)
+    same(documented, set(CloseCode) | unsent)
+    assert unsent == {1006}
+    with pytest.raises(CloseConnection):
+        parse_close((1006).to_bytes(2))
+
+
+def test_the_chat_page() -> None:
+    """It comes back after the close codes that say so, and waits for no event that there is not.
+
+    It offers the subprotocol that has it told why it is refused, and its token in no URL.
+    """
+    page = (ROOT / "sanic_chat/web/static/index.html").read_text()
+    [codes] = re.findall(r"COME_BACK = new Set\(\[(.*?)\]\)", page)
+    kinds = {event.__struct_config__.tag for event in events.Event.__subclasses__()}
+    assert set(re.findall(r'case "(\w+)"', page)) <= kinds
+    assert f'["{SUBPROTOCOL}", ...(token() ? [`{BEARER}${{token()}}`] : [])]' in page
+    assert set(re.findall(r'searchParams\.set\("(\w+)"', page)) == {"room", "events"}
+    table = PROTOCOL.table("Close codes")
+    assert [int(one) for one in codes.split(",")] == [
+        int(row["code"]) for row in table if row["come back?"].startswith("**yes**")
+    ]
+
+
+# -- stats ----------------------------------------------------------------------------------------
+
+
+def test_reasons_of_dropped_messages() -> None:
+    """Every reason that is counted, errors among them."""
+    found = source().keys_of("dropped") | firsts(source().find("BadMessage", 0))
+    same(STATS.column("messages_dropped", "reason"), found)
+
+
+class NoStore:
+    """A Redis that is away."""
+
+    async def write(self, report: PodReport) -> None:
+        raise OSError
+
+
+async def test_fields_of_the_stats() -> None:
+    """Those of the whole, of the totals, of each pod, and of what has fields itself there."""
+    report = PodReport(
+        **dict.fromkeys(("connections", "rooms", "messages_in", "messages_out"), 0),
+        messages_published=0,
+        messages_dropped={},
+        largest_rooms={},
+        pod_id="pod-1",
+    )
+    answer = await Reporter(NoStore(), report=lambda: report, interval=1, rooms=1).answer()
+    same(STATS.column("What the stats say", "field"), set(answer))
+    same(STATS.column("totals", "field"), set(answer["totals"]))
+    same(STATS.column("pods", "field"), set(PodReport.__struct_fields__) - {"largest_rooms"})
+    same(STATS.column("redis", "field"), set(RedisReport.__struct_fields__))
+    rows = {row["field"]: row["meaning"] for row in STATS.table("pods")}
+    same(code(rows["`backlog`"]), set(BacklogReport.__struct_fields__))
+    same(code(rows["`send_queues`"]), set(SendQueuesReport.__struct_fields__))
+    assert set(code(rows["`keys`"])) - {"null"} == set(KeysReport.__struct_fields__)
+
+
+def test_metrics() -> None:
+    """Every metric, in the order in which they are told, with its kind, labels and help."""
+    chapters = ("The server and its processes", "Clients", "Messages", "Load", "Redis")
+    documented = [tuple(row.values()) for title in chapters for row in METRICS.table(title)]
+    entries = [Entry("0", 0.0, worker_metrics()), Entry("main", 0.0, main_metrics())]
+    told = Scrape("".join(exposition(entries, openmetrics=False))).samples
+    assert documented == [
+        (f"`{one.sample_name}`", one.kind, labels_of(one, told), one.help.removesuffix("."))
+        for one in FAMILIES
+    ]
+
+
+def labels_of(family: Family[Any], told: dict[str, dict[Labels, float]]) -> str:
+    """The labels of a metric, as they are written down."""
+    suffix = "_count" if family.kind == "histogram" else ""
+    found = {name for labels in told[family.sample_name + suffix] for name, _ in labels}
+    order = ("worker", "reason", "code", "direction", "version")
+    assert found <= set(order)
+    return ", ".join(f"`{name}`" for name in order if name in found)
+
+
+def test_fields_of_the_log() -> None:
+    """What the log tells of clients, besides what every line has."""
+    who = next(set(one) for one in source().literals("client_id") if "event" not in one)
+    found = {}
+    for literal in source().literals("event"):
+        [event] = source().values(literal["event"])
+        found[event] = set(literal) - {"event"} | (who if event == "client_opened" else set())
+    assert found == {
+        name: set(code(row["with"]))
+        for row in OPERATING.table("The log")
+        for name in code(row["event"])
+    }
+
+
+def shell_commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """What can be called, by its words."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for word in command.list_commands(context):
+        part = command.get_command(context, word)
+        assert part is not None
+        yield from shell_commands(part, f"{name} {word}")
+
+
+def test_commands_of_the_shell() -> None:
+    """Every command, and no option that there is not."""
+    commands = dict(shell_commands(sanic_chat, "sanic-chat"))
+    rows = CLI.table("The command line")
+    named = [re.sub(r" [A-Z].*", "", code(row["command"])[0]) for row in rows]
+    same(named, set(commands))
+    for name, row in zip(named, rows, strict=True):
+        options = {option for one in commands[name].params for option in one.opts}
+        assert set(re.findall(r"`(--[a-z-]+)", row["what"])) <= options, name
+
+
+def test_checks_of_the_doctor() -> None:
+    """Each with its code and why it matters, in the order in which they are told."""
+    rows = DOCTOR.table("The checks")
+    assert [(code(row["code"]), row["because else"]) for row in rows] == [
+        ([check.code], check.why) for check in ALL_CHECKS
+    ]
+    at_start = DOCTOR.text.partition("## When a server starts")[2].partition(" cost nothing")[0]
+    assert code(at_start) == [check.code for check in AT_START]
+
+
+# -- what pages name ------------------------------------------------------------------------------
+
+TOPS = ("sanic_chat", "tests", "benchmarks")
+_PATH = re.compile(
+    r"(?<![\w/.$-])((?:[\w*.-]+/)*[\w*-]+\.(?:py|md|html|cfg|conf|ini|toml|example)"
+    r"|(?:sanic_chat|tests|benchmarks|docs|conf)/[\w*./-]*[\w*])(?![\w*/-])"
+)
+_MODULE = re.compile(
+    r"python3? -m ([\w.]+)|(?<![\w/.])((?:sanic_chat|tests|benchmarks)(?:\.[a-z_]\w*)+)\b"
+)
+NAMES = {path.name for top in TOPS for path in (ROOT / top).rglob("*.*")}
+
+
+def exists(named: str, path: Path) -> bool:
+    """Whether there is such a file: from the top, beside `path`, or in a folder of its own."""
+    if named in NAMES:
+        return True
+    return any(
+        any(place.glob(named)) for place in (ROOT, path.parent, *(ROOT / top for top in TOPS))
+    )
+
+
+@pytest.mark.parametrize("path", [*(page.path for page in PAGES), *OTHERS], ids=lambda p: p.name)
+def test_files_exist(path: Path) -> None:
+    """Every path of this repository that is named is one."""
+    missing = {name for name in _PATH.findall(path.read_text()) if not exists(name, path)}
+    assert not missing
+
+
+@pytest.mark.parametrize("path", [*(page.path for page in PAGES), *OTHERS], ids=lambda p: p.name)
+def test_modules_exist(path: Path) -> None:
+    """Every module that is named, or run with `python -m`, can be imported."""
+    for run, named in _MODULE.findall(path.read_text()):
+        try:
+            found = importlib.util.find_spec(run or named)
+        except ModuleNotFoundError:
+            found = None
+        assert found, run or named
+        if run and found.submodule_search_locations:
+            assert importlib.util.find_spec(f"{run}.__main__"), run
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_links_lead_somewhere(page: Page) -> None:
+    """Every link within the repository leads to a file, and to a heading that it has."""
+    for link in page.links():
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = (page.path.parent / path).resolve() if path else page.path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in Page(target).anchors(), link
+
+
+def test_every_page_is_led_to() -> None:
+    """README leads to every page of docs."""
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in README.links()}
+    assert not {page.path for page in PAGES if page.path.parent.name == "docs"} - linked

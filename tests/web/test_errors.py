@@ -1,0 +1,23 @@
+"""Errors of HTTP: one shape, whatever is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..support.apps import PREFIX, assert_error
+
+
+@pytest.mark.parametrize("path", ["/nope", PREFIX, PREFIX + "/ws/a/b", PREFIX + "/wsx", "/ws/a/b"])
+def test_not_found(client, path):
+    """An unknown path answers 404 in JSON."""
+    _, response = client.get(path)
+    assert_error(response, 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
+@pytest.mark.parametrize("path", ["/ws", "/ws/lobby", "/ws/stats"])
+def test_method_not_allowed(client, method, path):
+    """Other methods answer 405 in JSON and say which is allowed."""
+    _, response = getattr(client, method)(PREFIX + path)
+    assert_error(response, 405, "method_not_allowed")
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
