@@ -220,7 +220,7 @@ class Worker:
         broker = Broker(
             Endpoint(redis_url),
             pod_id=pod_id,
-            pod_channel=names.pod_channel(pod_id),
+            control_channel=names.control_channel,
             echo_prefix=envelope_head(pod_id),
             is_needed=hub.channels.__contains__,
             timeout=config.redis_timeout,

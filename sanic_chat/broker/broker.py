@@ -35,6 +35,9 @@ class BrokerHandler(Protocol):
     def envelope_dropped(self, why: Drop, *receipt: Any) -> None:
         """An envelope with a receipt was not published, or not for certain."""
 
+    def canary(self, number: int) -> bytes:
+        """The payload of a canary, which all pods receive; no two are the same."""
+
     def canary_returned(self, seconds: float) -> None:
         """A canary came back from Redis, so long after it left."""
 
@@ -92,7 +95,7 @@ class Broker:
         endpoint: Endpoint,
         *,
         pod_id: str,
-        pod_channel: bytes,
+        control_channel: bytes,
         echo_prefix: bytes,
         is_needed: Callable[[bytes], bool],
         timeout: float,
@@ -129,7 +132,8 @@ class Broker:
         self._proof = DeliveryProof(
             self.publisher,
             self.subscriber,
-            channel=pod_channel,
+            channel=control_channel,
+            canary=lambda number: self._handler.canary(number),
             interval=proof_interval,
             on_returned=self._canary_returned,
             on_proven=self.outage.proven,
@@ -146,10 +150,11 @@ class Broker:
         self.stop_proving = self._proof.stop
         self._is_closing = False
 
-    def start(self, handler: BrokerHandler, *, required: bytes) -> None:
-        """Begin to connect, and call `handler` from now on. `required` is a channel for good."""
+    def start(self, handler: BrokerHandler, *, required: Iterable[bytes]) -> None:
+        """Begin to connect, and call `handler` from now on. `required` are channels for good."""
         self._handler = handler
-        self.subscriber.require(required)
+        for channel in required:
+            self.subscriber.require(channel)
         self.subscriber.start(handler.envelope_received)
         self.publisher.start()
         self._proof.start()
@@ -229,10 +234,9 @@ class Broker:
 
     # -- what its parts tell ---------------------------------------------------------------
 
-    def unclaimed(self, channel: bytes, payload: bytes) -> None:
-        """Take a payload from a channel without members here: it may be the canary."""
-        if channel == self._proof.channel:
-            self._proof.received(payload)
+    def is_canary(self, payload: bytes) -> bool:
+        """Whether a payload of the control channel is this pod's canary, which is then back."""
+        return self._proof.received(payload)
 
     def _link_lost(self, good_until: float, *, lossy: bool) -> None:
         if self._is_closing:

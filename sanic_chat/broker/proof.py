@@ -47,8 +47,9 @@ DOUBT_SECONDS = 10.0
 class DeliveryProof:
     """Sends a canary every `interval` seconds, and rebuilds the link that does not carry it.
 
-    `channel` is this pod's own. The broker gives what arrives there to `received`, and calls
-    `link_lost` when either link has lost its connection.
+    It goes out on `channel`, which all pods hear, and is what `canary` makes of its number. The
+    broker gives what arrives there to `received`, and calls `link_lost` when either link has lost
+    its connection.
 
     `on_returned(seconds)` is called with the round trip of every canary that comes back, however
     late, `on_proven()` for every one that comes back in time, and `on_overdue(good_until)`
@@ -61,12 +62,14 @@ class DeliveryProof:
         subscriber: Subscriber,
         *,
         channel: bytes,
+        canary: Callable[[int], bytes],
         interval: float,
         on_returned: Callable[[float], None],
         on_proven: Callable[[], None],
         on_overdue: Callable[[float], None],
     ) -> None:
-        self.channel = channel
+        self._channel = channel
+        self._make = canary
         self.first = asyncio.Event()
         """Set once there has been a proof."""
         self.round_trip: float | None = None
@@ -93,7 +96,7 @@ class DeliveryProof:
 
     def start(self) -> None:
         """Begin. The first canary leaves when both links are up."""
-        self._subscriber.require(self.channel)
+        self._subscriber.require(self._channel)
         self._is_running = True
         self._tick()
         self._ask_role_again()
@@ -132,15 +135,17 @@ class DeliveryProof:
     def _last_proof(self) -> float:
         return self._started_at if self._proven_at is None else self._proven_at
 
-    def received(self, payload: bytes) -> None:
-        """Take a payload that arrived on `channel`. Only the canary under way counts."""
+    def received(self, payload: bytes) -> bool:
+        """Take a payload that arrived on `channel`. Returns whether it is the canary under way."""
         canary = self._canary
-        if canary is not None and payload == canary.payload:
-            canary.is_back = True
-            self._proven_at = time.monotonic()
-            self.round_trip = self._proven_at - canary.sent_at
-            self._on_returned(self.round_trip)
-            self._look_at(canary)
+        if canary is None or payload != canary.payload:
+            return False
+        canary.is_back = True
+        self._proven_at = time.monotonic()
+        self.round_trip = self._proven_at - canary.sent_at
+        self._on_returned(self.round_trip)
+        self._look_at(canary)
+        return True
 
     def doubt(self, reason: str) -> None:
         """Check this server, which an answer elsewhere (READONLY, say) shows to be the wrong one.
@@ -199,8 +204,8 @@ class DeliveryProof:
         if not (self._publisher.link.writable and self._subscriber.is_up):
             return False
         self._sent += 1
-        canary = self._canary = _Canary(b"proof-%d" % self._sent)
-        self._publisher.probe(self.channel, canary.payload, partial(self._answered, canary))
+        canary = self._canary = _Canary(self._make(self._sent))
+        self._publisher.probe(self._channel, canary.payload, partial(self._answered, canary))
         return True
 
     def _is_refused(self, canary: _Canary) -> bool:

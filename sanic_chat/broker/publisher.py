@@ -193,8 +193,9 @@ class Publisher:
     def probe(self, channel: bytes, payload: bytes, on_answered: OnAnswer) -> None:
         """Publish a payload that is no envelope, at once and uncounted; only while `writable`.
 
-        `on_answered` gets the number of connections that received it, or a hiredis.ReplyError. It
-        is not called if the connection is lost first.
+        It leaves behind all that was published before. `on_answered` gets the number of
+        connections that received it, or a hiredis.ReplyError. It is not called if the connection is
+        lost first.
         """
 
         def answered(reply: Reply) -> None:
@@ -202,9 +203,13 @@ class Publisher:
                 self._prove()
             on_answered(reply)
 
+        if self._outbox:
+            self._write()
         self.link.call(("PUBLISH", channel, payload), answered)
 
     def _write(self) -> None:
+        if not self._outbox:
+            return  # a probe has taken it along
         commands, self._outbox = self._outbox, []
         receipts, self._receipts = self._receipts, []
         self._outbox_load = 0

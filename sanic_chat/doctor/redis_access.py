@@ -60,9 +60,9 @@ async def acl(access: Access) -> Finding:
     ]
     listening = [
         _Need(("SUBSCRIBE", names.global_channel), f"&{prefix}:global", True),
+        _Need(("SUBSCRIBE", names.control_channel), f"&{prefix}:control", True),
         _Need(("SUBSCRIBE", channel), pod_channels, True),
         _Need(("SUBSCRIBE", names.room_channel(own)), f"&{prefix}:room:*", False),
-        _Need(("SUBSCRIBE", names.presence_channel(own)), f"&{prefix}:presence:*", False),
         _Need(("UNSUBSCRIBE", channel), "", False),
     ]
     async with RedisProbe(access.endpoint) as probe:  # after SUBSCRIBE it is of no other use

@@ -1,6 +1,6 @@
 """The pod's handler of broker events: envelopes of other pods, and Redis' coming and going.
 
-    broker ─→ envelope_received ─→ hub.deliver (members here)
+    broker ─→ envelope_received ─→ hub.deliver (members here), or control
           ├─→ channel_refused ───→ rooms, answers
           ├─→ envelope_dropped ──→ receipts, notifier
           └─→ outage_began … ────→ notifier
@@ -29,6 +29,7 @@ from ..session.session import Session, State
 from ..stats.histogram import SECONDS, Histogram
 from .answers import Answers
 from .backpressure import Backpressure
+from .control import Control
 from .load import CHANNEL_BACKLOG_BYTES, Load
 from .notifier import Notifier
 from .overload import PatientLink
@@ -53,6 +54,7 @@ class BrokerEvents:
         *,
         hub: Hub,
         broker: Broker,
+        control: Control,
         rooms: Rooms,
         answers: Answers,
         receipts: Receipts,
@@ -77,6 +79,8 @@ class BrokerEvents:
         self._pod_id = pod_id
         self._hub = hub
         self._broker = broker
+        self._control = control
+        self._control_channels = control.channels
         self._rooms = rooms
         self._answers = answers
         self._receipts = receipts
@@ -92,8 +96,9 @@ class BrokerEvents:
     def envelope_received(self, name: bytes, payload: bytes) -> None:
         channel = self._hub.channels.get(name)
         if channel is None:
-            # The last member has left, and the subscription has not been given up yet; or:
-            self._broker.unclaimed(name, payload)
+            # Or the last member has left, and the subscription has not been given up yet.
+            if name in self._control_channels and not self._broker.is_canary(payload):
+                self._control.received(payload)
             return
         if channel.pending_bytes > CHANNEL_BACKLOG_BYTES and not self.overload.is_patient:
             self.overload.drop(channel)
@@ -149,6 +154,9 @@ class BrokerEvents:
             self._dropped["forbidden_room"] += 1
             if not self._answers.is_waiting(session, room):  # else that answer says so
                 self._answers.send(session, events.forbidden_room(room, None))
+
+    def canary(self, number: int) -> bytes:
+        return self._control.canary(number)
 
     def canary_returned(self, seconds: float) -> None:
         self.round_trips.observe(seconds)

@@ -51,6 +51,7 @@ from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .closes import Closes
 from .commands import Commands
+from .control import Control
 from .expiry import Expiry
 from .greeter import Greeter
 from .load import CHANNEL_BACKLOG_BYTES, Load
@@ -184,10 +185,12 @@ class Pod:
         self.backpressure: Backpressure[Channel | None] = Backpressure(
             loop, is_relieved=self.load.is_relieved
         )
+        self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
         self.broker_events = BrokerEvents(
             id,
             hub=hub,
             broker=broker,
+            control=self.control,
             rooms=self.rooms,
             answers=self.answers,
             receipts=self.receipts,
@@ -202,7 +205,9 @@ class Pod:
 
     async def start(self) -> None:
         """Connect to Redis, and return when that is proven or 3 s have passed."""
-        self.broker.start(self.broker_events, required=self.names.global_channel)
+        self.broker.start(
+            self.broker_events, required=(self.names.global_channel, *self.control.channels)
+        )
         self.heartbeat.start()
         if not await self.broker.is_proven_within(START_SECONDS):
             logger.warning(

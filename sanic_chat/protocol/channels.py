@@ -14,11 +14,20 @@ class RedisNames:
     Names of rooms are expected in their normal form (`normalise_room_name`).
     """
 
-    __slots__ = ("_pod", "_presence", "global_channel", "pods_key", "room_prefix")
+    __slots__ = (
+        "_pod",
+        "_presence",
+        "control_channel",
+        "global_channel",
+        "pods_key",
+        "room_prefix",
+    )
 
     def __init__(self, prefix: str) -> None:
         start = prefix.encode() + b":"
         self.global_channel = start + b"global"
+        self.control_channel = start + b"control"
+        """The channel on which pods speak to all pods, and never of what clients say."""
         self.room_prefix = start + b"room:"
         """The start of the channel of every room, and of no other."""
         self.pods_key = start + b"pods"
@@ -39,7 +48,7 @@ class RedisNames:
         return self._presence + room.encode()
 
     def pod_channel(self, pod_id: str) -> bytes:
-        """The channel that only this pod subscribes to, for the proof that it hears."""
+        """The channel on which other pods speak to this one."""
         return self._pod + pod_id.encode()
 
     def pod_key(self, pod_id: bytes) -> bytes:

@@ -13,6 +13,9 @@ import msgspec
 from ..errors import BadEnvelope
 from .message import MAX_SENDER_CHARACTERS, UUID, MessageType, json_text
 
+MAX_POD_ID_CHARACTERS = 128
+"""The bound of a pod's ID; POD_ID has at most 64, and a random part follows."""
+
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 

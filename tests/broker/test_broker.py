@@ -14,7 +14,7 @@ from sanic_chat.broker.publisher import Drop
 from ..support.harness import RedisProcess, eventually, free_port
 
 GLOBAL, ROOM = b"realtime:global", b"realtime:room:broker"
-POD = b"realtime:pod:one"
+CONTROL = b"realtime:control"
 
 
 class RecordingPod:
@@ -28,7 +28,7 @@ class RecordingPod:
 
     def envelope_received(self, name: bytes, payload: bytes) -> None:
         self.received.append((name, payload))
-        self.broker.unclaimed(name, payload)
+        assert self.broker.is_canary(payload) == (name == CONTROL)
 
     def channel_refused(self, channel: bytes, error: str) -> None:
         self.told.append(("refused", channel))
@@ -38,6 +38,9 @@ class RecordingPod:
 
     def canary_returned(self, seconds: float) -> None:
         self.round_trips.append(seconds)
+
+    def canary(self, number: int) -> bytes:
+        return b"canary-%d" % number
 
     def link_lost(self) -> None:
         self.told.append("link lost")
@@ -60,7 +63,7 @@ async def running(port: int, **options: Any) -> AsyncIterator[tuple[Broker, Reco
         Endpoint(f"redis://127.0.0.1:{port}"),
         **{
             "pod_id": "one",
-            "pod_channel": POD,
+            "control_channel": CONTROL,
             "echo_prefix": b'{"pod_id":"one",',
             "is_needed": {ROOM}.__contains__,
             "timeout": 2,
@@ -72,7 +75,7 @@ async def running(port: int, **options: Any) -> AsyncIterator[tuple[Broker, Reco
             **options,
         },
     )
-    broker.start(pod, required=GLOBAL)
+    broker.start(pod, required=(GLOBAL,))
     try:
         yield broker, pod
     finally:
@@ -91,7 +94,7 @@ async def test_from_start_to_close(redis: RedisProcess) -> None:
         confirmed = broker.subscribe(ROOM)
         assert confirmed is not None
         await confirmed
-        assert broker.are_subscribed([GLOBAL, POD, ROOM])
+        assert broker.are_subscribed([GLOBAL, CONTROL, ROOM])
         other.publish(ROOM, b"theirs", ())
         await eventually(lambda: pod.of_room() == [b"theirs"], "it hears the other")
         broker.publish(ROOM, b'{"pod_id":"one","data":1}', ())

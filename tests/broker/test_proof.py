@@ -260,8 +260,8 @@ async def test_what_others_publish_there_proves_nothing(shared_redis):
     pair.subscriber.is_up = True
     pair.publisher.probe = lambda *probe: answered.append(probe[2])  # type: ignore[method-assign]
     assert pair.proof._send()
-    for forged in (b"", b"proof-0", b"proof-2", b"PROOF-1", b"proof-1 "):
-        pair.proof.received(forged)
+    for forged in (b"", b"canary-0", b"canary-2", b"CANARY-1", b"canary-1 "):
+        assert not pair.proof.received(forged)
         assert pair.proof.age is None
-    pair.proof.received(b"proof-1")
+    assert pair.proof.received(b"canary-1")
     assert pair.proof.is_current

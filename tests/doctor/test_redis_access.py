@@ -66,10 +66,10 @@ async def test_a_command_that_is_missing(server: RedisProcess, admin: Redis, wor
 @pytest.mark.parametrize(
     ("allowed", "missing", "status"),
     [
-        ("&realtime:room:* &realtime:pod:* &realtime:presence:*", "&realtime:global", "failure"),
-        ("&realtime:room:* &realtime:global &realtime:presence:*", "&realtime:pod:*", "failure"),
-        ("&realtime:pod:* &realtime:global &realtime:presence:*", "&realtime:room:*", "warning"),
-        ("&realtime:pod:* &realtime:global &realtime:room:*", "&realtime:presence:*", "warning"),
+        ("&realtime:room:* &realtime:pod:* &realtime:control", "&realtime:global", "failure"),
+        ("&realtime:room:* &realtime:global &realtime:control", "&realtime:pod:*", "failure"),
+        ("&realtime:pod:* &realtime:global &realtime:control", "&realtime:room:*", "warning"),
+        ("&realtime:pod:* &realtime:global &realtime:room:*", "&realtime:control", "failure"),
     ],
 )
 async def test_a_channel_that_is_missing(

@@ -377,7 +377,7 @@ class PodMachine(RuleBasedStateMachine):
     def unrest(self, pod: Pod) -> dict[str, Any]:
         """What is still under way."""
         subscriber = pod.broker.subscriber
-        needed = {*pod.hub.channels, pod.names.pod_channel(pod.id)}
+        needed = {*pod.hub.channels, *pod.control.channels}
         looks = {
             "not wanted as needed": subscriber.wanted ^ needed,
             "not confirmed": subscriber.wanted ^ subscriber.confirmed,

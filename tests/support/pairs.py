@@ -62,6 +62,7 @@ class Pair:
             self.publisher,
             self.subscriber,
             channel=CHANNEL,
+            canary=lambda number: b"canary-%d" % number,
             interval=interval,
             on_returned=self.round_trips.append,
             on_proven=lambda: None,

@@ -1,0 +1,119 @@
+"""The control channels: pods speak there to each other, and clients hear nothing of it.
+
+    send ─→ Redis ─→ (another pod) received ─→ the handler of that kind
+    canary ─→ Redis ─→ (all other pods) heard
+
+One channel is heard by all pods, and each pod has one of its own.
+
+May live here: who said what kind of thing, and who has been heard lately. Must not know what it
+means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from ..errors import BadEnvelope
+from ..logs.logger import RateLimitedWarning
+from ..protocol.channels import RedisNames
+from ..protocol.control import canary_envelope, control_fields, parse_control
+from ..protocol.envelope import envelope_head
+
+LIVING_SECONDS = 3.0
+"""The time for which a pod that was heard counts as living: three canaries."""
+
+MAX_PODS = 10_000
+"""The pods that are remembered; more are heard, and not counted."""
+
+Handler = Callable[[str, bytes], None]
+"""Called with the ID of the pod that says something, and its JSON. Raises BadEnvelope."""
+
+Publish = Callable[[bytes, bytes, None, bytes], None]
+"""`Publisher.publish`, without a receipt."""
+
+
+class Control:
+    """Speaks for one pod to the others, in the order of the calls of `send` and `send_to`.
+
+    What comes from others and cannot be read is dropped, and counted as `bad_envelope`. A kind
+    without a handler is one of a later version, and dropped without a count.
+    """
+
+    def __init__(
+        self, pod_id: str, *, names: RedisNames, publish: Publish, dropped: Counter[str]
+    ) -> None:
+        self._pod_id = pod_id
+        self._names = names
+        self._publish = publish
+        self._dropped = dropped
+        self._head = envelope_head(pod_id)
+        self._own_channel = names.pod_channel(pod_id)
+        self._handlers: dict[str, Handler] = {}
+        self._heard: dict[str, float] = {}
+        self._bad_envelope = RateLimitedWarning()
+        self.canary_words: Callable[[], bytes] = lambda: b"{}"
+        """Makes the JSON object that a canary carries to all pods, of the kind `canary`."""
+
+    @property
+    def channels(self) -> tuple[bytes, bytes]:
+        """The channels on which this pod hears the others, for good."""
+        return self._names.control_channel, self._own_channel
+
+    # -- speaking --------------------------------------------------------------------------
+
+    def send(self, kind: str, content: bytes) -> None:
+        """Say something, JSON, to all other pods, at the end of this loop turn."""
+        self._say(self._names.control_channel, kind, content)
+
+    def send_to(self, pod_id: str, kind: str, content: bytes) -> None:
+        """Say something to one pod, which may be gone; never to this one."""
+        self._say(self._names.pod_channel(pod_id), kind, content)
+
+    def _say(self, channel: bytes, kind: str, content: bytes) -> None:
+        self._publish(channel, control_fields(kind, content), None, self._head)
+
+    def canary(self, number: int) -> bytes:
+        """The payload of a canary: all other pods hear that this one lives, and its words."""
+        return canary_envelope(self._pod_id, number, self.canary_words())
+
+    # -- listening -------------------------------------------------------------------------
+
+    def handle(self, kind: str, handler: Handler) -> None:
+        """Have a handler for a kind. Each has one."""
+        assert kind not in self._handlers
+        self._handlers[kind] = handler
+
+    def living(self) -> set[str]:
+        """The IDs of the other pods that were heard within three seconds."""
+        since = time.monotonic() - LIVING_SECONDS
+        return {pod_id for pod_id, at in self._heard.items() if at >= since}
+
+    def forget(self, pod_id: str) -> None:
+        """Forget a pod that has said goodbye."""
+        self._heard.pop(pod_id, None)
+
+    def received(self, payload: bytes) -> None:
+        """Take what was published on one of `channels`, but for the own canary. Never raises."""
+        try:
+            pod_id, said = parse_control(payload)
+            if pod_id == self._pod_id:
+                return
+            self._note(pod_id)
+            for kind, content in said.items():
+                handler = self._handlers.get(kind)
+                if handler is not None:
+                    handler(pod_id, content)
+        except BadEnvelope as error:
+            self._dropped["bad_envelope"] += 1
+            self._bad_envelope.log("Dropped what a pod said to this one: %.200s", error)
+
+    def _note(self, pod_id: str) -> None:
+        now = time.monotonic()
+        if pod_id not in self._heard and len(self._heard) >= MAX_PODS:
+            since = now - LIVING_SECONDS
+            self._heard = {known: at for known, at in self._heard.items() if at >= since}
+            if len(self._heard) >= MAX_PODS:
+                return
+        self._heard[pod_id] = now
