@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import TryAgainLater, UpgradeRefused
 from ..protocol.identity import Identity
+from ..protocol.info import encode_info
 from ..protocol.message import MAX_SENDER_CHARACTERS, SERVER_NAME
 from ..protocol.permissions import Permissions, parse_permissions
 from ..protocol.room_name import ROOM_NAME_RULE, normalise_room_name
@@ -130,6 +131,7 @@ class Authenticator:
             permissions=_permissions(claims),
             rooms=self._rooms(claims),
             expires_at=_moment(claims, "exp"),
+            info=_info(claims),
         )
 
     def _check_times(self, claims: dict[str, Any]) -> None:
@@ -253,6 +255,13 @@ def _permissions(claims: dict[str, Any]) -> Permissions | None:
         return parse_permissions(claims["rooms"])
     except ValueError as error:
         raise unauthorized(f"The token's rooms cannot be read: {error}") from None
+
+
+def _info(claims: dict[str, Any]) -> bytes | None:
+    try:
+        return encode_info(claims.get("info", {}))
+    except ValueError as error:
+        raise unauthorized(f"The token's info must be {error}") from None
 
 
 def _is_sender(subject: object) -> bool:

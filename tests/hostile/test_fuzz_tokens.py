@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sanic_chat.errors import UpgradeRefused
+from sanic_chat.protocol.info import MAX_INFO_BYTES
 from sanic_chat.upgrade.auth import Authenticator
 from sanic_chat.upgrade.key_refresh import Keys
 from sanic_chat.upgrade.keys import parse_key_set
@@ -59,6 +60,11 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=8,
 )
+INFOS = st.dictionaries(
+    st.sampled_from(["name", "age", "constructor"]), st.text(max_size=90) | st.integers()
+) | st.dictionaries(
+    st.sampled_from(["name", "__proto__", "<img onerror>", "a" * 300]) | st.text(max_size=3), JSON
+)
 HEADERS = st.dictionaries(
     st.sampled_from(
         ["alg", "kid", "typ", "cty", "crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c", "x5t"]
@@ -72,6 +78,7 @@ CLAIMS = st.dictionaries(
     JSON,
     max_size=5,
 ).map(lambda claims: {**GOOD, **claims})
+CLAIMS |= INFOS.map(lambda info: {**GOOD, "info": info})
 DEEP = b"[" * 12_000, b'{"a":' * 3000, b'{"alg":"HS256","kid":' * 500
 
 
@@ -97,6 +104,9 @@ def assert_judged(token: str) -> None:
     else:
         claims = jwt.PyJWS().decode(token, SECRET, ["HS256"])
         assert identity.user == json.loads(claims)["sub"]
+        if identity.info is not None:
+            assert json.loads(identity.info) == json.loads(claims)["info"]
+            assert len(identity.info) <= MAX_INFO_BYTES
         seen = None
     assert time.process_time() - began < STALL_SECONDS
     if seen is not None:

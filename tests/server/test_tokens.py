@@ -264,8 +264,9 @@ async def test_renewal(server: ServerProcess, room: str) -> None:
         (lambda: "nonsense", "unauthorized"),
         (lambda: "", "unauthorized"),
         (lambda: token(rooms=[{}]), "unauthorized"),
+        (lambda: token(info={"__proto__": 1}), "unauthorized"),
     ],
-    ids=["another user", "expired", "nonsense", "empty", "broken rules"],
+    ids=["another user", "expired", "nonsense", "empty", "broken rules", "bad info"],
 )
 async def test_a_renewal_that_fails(server: ServerProcess, room: str, new: Any, code: str) -> None:
     """The client is told why, and keeps what it has."""

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanic_chat.errors import TryAgainLater, UpgradeRefused
+from sanic_chat.protocol.info import INFO_RULE
 from sanic_chat.protocol.message import MAX_SENDER_CHARACTERS
 from sanic_chat.protocol.room_name import ROOM_NAME_RULE
 from sanic_chat.upgrade.auth import MAX_TRIED_KEYS, Authenticator
@@ -207,18 +208,30 @@ class TestClaims:
         assert "no email" in refusal(authenticator, sign({"sub": "7"})).message
 
     def test_what_else_is_kept(self, authenticator: Authenticator):
-        """Rights, rooms and end; a token without them allows all, joins nothing and never ends."""
+        """Rights, rooms, end and info.
+
+        A token without them allows all, joins nothing, never ends and shows nothing.
+        """
         end = int(time.time()) + 60
         rules = [{"room": "a", "allow": ["join"]}]
         identity = authenticator.identify(
-            sign({"sub": "a", "rooms": rules, "join": ["b", "cafe\u0301", "b"], "exp": end})
+            sign(
+                {
+                    "sub": "a",
+                    "rooms": rules,
+                    "join": ["b", "cafe\u0301", "b"],
+                    "exp": end,
+                    "info": {"name": "Anna"},
+                }
+            )
         )
+        assert identity.info == b'{"name":"Anna"}'
         assert (identity.rooms, identity.expires_at) == (("b", "caf\u00e9"), end)
         assert identity.permissions is not None
         assert identity.permissions.allows("join", "a")
         assert not identity.permissions.allows("publish", "a")
         plain = authenticator.identify(sign({"sub": "a"}))
-        assert plain == ("a", None, (), None)
+        assert plain == ("a", None, (), None, None)
 
     @pytest.mark.parametrize("join", [None, "a", {"a": 1}, [7], [None], [["a"]], [""], ["a"] * 129])
     def test_no_list_of_rooms(self, authenticator: Authenticator, join: object):
@@ -228,7 +241,7 @@ class TestClaims:
 
     @given(
         st.dictionaries(
-            st.sampled_from(["sub", "rooms", "join", "exp", "nbf", "iat", "aud", "iss"]),
+            st.sampled_from(["sub", "rooms", "join", "info", "exp", "nbf", "iat", "aud", "iss"]),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
                 lambda inner: (
@@ -274,6 +287,8 @@ class TestRefusedTokens:
                 {"sub": "a", "join": ["a  b"]},
                 f"The token's join names what is no room: {ROOM_NAME_RULE}",
             ),
+            ({"sub": "a", "info": {"__proto__": 1}}, f"The token's info must be {INFO_RULE}"),
+            ({"sub": "a", "info": None}, f"The token's info must be {INFO_RULE}"),
             ({"exp": "soon"}, "The token's exp must be a number of seconds since 1970"),
             ({"nbf": True}, "The token's nbf must be a number of seconds since 1970"),
             ([], "The token's claims are no JSON object"),
@@ -333,6 +348,7 @@ class TestRefusedTokens:
             pytest.param(b'{"sub":"\xff"}', id="claims no UTF-8"),
             pytest.param(b'{"sub":"anna","exp":1e400}', id="exp infinite"),
             pytest.param(b'{"sub":"anna","exp":NaN}', id="exp NaN"),
+            pytest.param(b'{"sub":"anna","info":{"a":NaN}}', id="NaN in info"),
             pytest.param(b'{"a":' * 100_000, id="claims nested too deeply"),
         ],
     )
