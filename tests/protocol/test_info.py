@@ -85,7 +85,7 @@ def test_keys(key: str) -> None:
 )
 def test_another_shape(claim: object) -> None:
     """It is refused with a sentence that says what is allowed."""
-    with pytest.raises(ValueError, match="^a flat object") as raised:
+    with pytest.raises(ValueError, match=r"^a flat object") as raised:
         encode_info(claim)
     assert str(raised.value) == INFO_RULE
 
