@@ -1,7 +1,7 @@
 """Renewal: a new token on an open connection, and what follows from what it allows no more.
 
     auth ─→ authenticate ─→ the same user? ─→ the session's identity ─→ rooms not allowed any more
-                                                                        └→ kicked
+                                                                        └→ kicked, or no presence
 
 May live here: when a new token is taken, and what it takes away. Must not know how a token is read.
 """
@@ -86,4 +86,5 @@ class Renewal:
                 message = f"Your token does not allow you in room {room!r} any more"
                 self._answers.send(session, events.Kicked(room, "forbidden_room", message))
             elif not self._rooms.may(session, "presence", room):
-                self._rooms.stop_presence(session, room)
+                if self._rooms.stop_presence(session, room):
+                    self._answers.send(session, events.forbidden_presence(room, None))

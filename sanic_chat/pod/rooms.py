@@ -188,11 +188,13 @@ class Rooms:
     def _emptied(self, channel: Channel) -> None:
         self._broker.unsubscribe_later(channel.name)
 
-    def stop_presence(self, session: Session, name: str) -> None:
-        """Tell a session no longer who joins and leaves a room."""
+    def stop_presence(self, session: Session, name: str) -> bool:
+        """Tell a session no longer who joins and leaves a room. Returns whether it was told."""
         channel = self._hub.channels.get(self._names.presence_channel(name))
-        if channel is not None:
-            self._hub.leave(session, channel)
+        if channel is None or session not in channel.members:
+            return False
+        self._hub.leave(session, channel)
+        return True
 
     def _channels(self, wanted: Sequence[Wanted]) -> list[bytes]:
         channels = []

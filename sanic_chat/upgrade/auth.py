@@ -31,6 +31,9 @@ RESERVED_USERS = (SERVER_NAME, "me")
 """The names of no user: the server's own, and that by which a client means itself."""
 
 
+MAX_HEADER_BYTES: Final = 8 * 1024
+"""The bound of a token's header, which is read before anything shows who has made it."""
+
 MAX_TRIED_KEYS: Final = 4
 """The keys that are tried for a token which names none. Each costs as much as a handshake."""
 
@@ -199,6 +202,8 @@ def _parts(token: str) -> tuple[dict[str, Any], bytes, bytes]:
     if found is None:
         raise _none()
     header, claims, signature = map(_decode, found.groups())
+    if len(header) > MAX_HEADER_BYTES:
+        raise unauthorized(f"The token's header may have {MAX_HEADER_BYTES} bytes")
     return _parse(header, "header is"), claims, signature
 
 

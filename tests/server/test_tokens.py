@@ -246,6 +246,9 @@ async def test_renewal(server: ServerProcess, room: str) -> None:
         assert 3500 < answer["expires_in"] <= 3600
         kicked = await receive_event(client, "kicked")
         assert (kicked["room"], kicked["code"]) == (f"{room}-lost", "forbidden_room")
+        blinded = await receive_event(client, "error")
+        assert blinded["code"] == "forbidden_presence"
+        assert f"{room}-unseen" in blinded["message"]
         assert is_refused(await says(client, room=f"{room}-lost"), "not_in_room")
         assert (await says(client, room=f"{room}-kept"))["data"] == "hello"
         # It outlives the old token, whose end nobody is told any more.

@@ -19,7 +19,7 @@ from sanic_chat.errors import TryAgainLater, UpgradeRefused
 from sanic_chat.protocol.info import INFO_RULE
 from sanic_chat.protocol.message import MAX_SENDER_CHARACTERS
 from sanic_chat.protocol.room_name import ROOM_NAME_RULE
-from sanic_chat.upgrade.auth import MAX_TRIED_KEYS, Authenticator
+from sanic_chat.upgrade.auth import MAX_HEADER_BYTES, MAX_TRIED_KEYS, Authenticator
 from sanic_chat.upgrade.key_refresh import Keys, keys_of_setting
 from sanic_chat.upgrade.keys import parse_key_set
 
@@ -374,6 +374,15 @@ class TestRefusedTokens:
     def test_algorithms(self, authenticator: Authenticator, header: dict[str, Any]):
         """Only an algorithm of the list is taken, however well the token is signed."""
         assert "HS256, HS512" in refusal(authenticator, sign({"sub": "anna"}, header)).message
+
+    def test_a_long_header(self, authenticator: Authenticator):
+        """A header beyond its bound is not even parsed: anybody can send one, signed or not."""
+        start = b'{"alg":"HS256","x":"'
+        longest = start + b"x" * (MAX_HEADER_BYTES - len(start) - 2) + b'"}'
+        assert authenticator.identify(sign({"sub": "anna"}, longest)).user == "anna"
+        for header in (longest + b" ", b"[" * (MAX_HEADER_BYTES + 1)):
+            sentence = refusal(authenticator, sign({"sub": "anna"}, header)).message
+            assert sentence == "The token's header may have 8192 bytes"
 
     def test_none_without_a_signature(self, authenticator: Authenticator):
         """The unsigned token of RFC 7519 section 6 is refused."""
