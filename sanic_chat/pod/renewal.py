@@ -85,6 +85,7 @@ class Renewal:
                 self._rooms.leave(session, room)
                 message = f"Your token does not allow you in room {room!r} any more"
                 self._answers.send(session, events.Kicked(room, "forbidden_room", message))
-            elif not self._rooms.may(session, "presence", room):
-                if self._rooms.stop_presence(session, room):
-                    self._answers.send(session, events.forbidden_presence(room, None))
+            elif not self._rooms.may(session, "presence", room) and self._rooms.stop_presence(
+                session, room
+            ):
+                self._answers.send(session, events.forbidden_presence(room, None))

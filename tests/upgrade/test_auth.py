@@ -473,7 +473,7 @@ class TestSeveralKeys:
             pytest.param(new_key(), "ES256", {}, "another key made it", id="nobody's"),
             pytest.param(FIRST, "ES256", {"kid": "third"}, "not known here", id="unknown"),
             pytest.param(FIRST, "ES256", {"kid": ""}, "not known here", id="empty"),
-            pytest.param(FIRST, "ES256", {"kid": "x" * 9999}, "not known here", id="long"),
+            pytest.param(FIRST, "ES256", {"kid": "x" * 8000}, "not known here", id="long"),
             pytest.param(FIRST, "ES256", {"kid": "rsa"}, "that of its key", id="RSA's"),
             pytest.param(SECRET, "HS256", {"kid": "rsa"}, "that of its key", id="a secret for RSA"),
             pytest.param(SECRET, "HS512", {"kid": "secret"}, "not allowed", id="not its alg"),
