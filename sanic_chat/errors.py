@@ -7,6 +7,7 @@ ChatError
 ├── SubscribeRefused    Redis forbids a channel: the join that needs it is refused
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
+├── TooManyQuestions    pods are asked too much at a time: ask again in a second
 ├── BadReport           what stands in a pod's place cannot be read: counted and left out
 └── CloseConnection     a close error: the connection ends with this close code
 
@@ -71,6 +72,10 @@ class BadMessage(ChatError):
 
 class BadEnvelope(ChatError):
     """The payload of a Redis message is no envelope; the text says why."""
+
+
+class TooManyQuestions(ChatError):
+    """As many questions to all pods are under way as may be; the text is a sentence."""
 
 
 class BadReport(ChatError):

@@ -1,7 +1,8 @@
 """The control channels: pods speak there to each other, and clients hear nothing of it.
 
     send ─→ Redis ─→ (another pod) received ─→ the handler of that kind
-    canary ─→ Redis ─→ (all other pods) heard
+    canary, beat ─→ Redis ─→ (all other pods) living
+    close ─→ Redis ─→ (all other pods) forget, on_goodbye
 
 One channel is heard by all pods, and each pod has one of its own.
 
@@ -11,6 +12,7 @@ means.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,8 +26,14 @@ from ..protocol.envelope import envelope_head
 LIVING_SECONDS = 3.0
 """The time for which a pod that was heard counts as living: three canaries."""
 
+BEAT_SECONDS = 1.0
+"""The interval at which a pod that sends no canaries any more says that it lives."""
+
 MAX_PODS = 10_000
 """The pods that are remembered; more are heard, and not counted."""
+
+ALIVE, GOODBYE = "alive", "goodbye"
+"""The kinds of what a draining pod says, and a pod at its end."""
 
 Handler = Callable[[str, bytes], None]
 """Called with the ID of the pod that says something, and its JSON. Raises BadEnvelope."""
@@ -36,6 +44,8 @@ Publish = Callable[[bytes, bytes, None, bytes], None]
 
 class Control:
     """Speaks for one pod to the others, in the order of the calls of `send` and `send_to`.
+
+    After `close` it says nothing more.
 
     What comes from others and cannot be read is dropped, and counted as `bad_envelope`. A kind
     without a handler is one of a later version, and dropped without a count.
@@ -50,11 +60,16 @@ class Control:
         self._dropped = dropped
         self._head = envelope_head(pod_id)
         self._own_channel = names.pod_channel(pod_id)
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = {GOODBYE: self._said_goodbye}
         self._heard: dict[str, float] = {}
         self._bad_envelope = RateLimitedWarning()
         self.canary_words: Callable[[], bytes] = lambda: b"{}"
         """Makes the JSON object that a canary carries to all pods, of the kind `canary`."""
+        self.on_goodbye: Callable[[str], None] = lambda pod_id: None
+        """Called with the ID of a pod that has said goodbye, and is not living any more."""
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_closed = False
+        """Whether it says nothing any more."""
 
     @property
     def channels(self) -> tuple[bytes, bytes]:
@@ -71,8 +86,21 @@ class Control:
         """Say something to one pod, which may be gone; never to this one."""
         self._say(self._names.pod_channel(pod_id), kind, content)
 
+    def beat(self) -> None:
+        """Say once a second, from now on, that this pod lives; canaries need not."""
+        self.send(ALIVE, b"{}")
+        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self.beat)
+
+    def close(self) -> None:
+        """Say goodbye: this pod has no sessions any more, and nothing is asked of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.send(GOODBYE, b"{}")
+        self.is_closed = True
+
     def _say(self, channel: bytes, kind: str, content: bytes) -> None:
-        self._publish(channel, control_fields(kind, content), None, self._head)
+        if not self.is_closed:
+            self._publish(channel, control_fields(kind, content), None, self._head)
 
     def canary(self, number: int) -> bytes:
         """The payload of a canary: all other pods hear that this one lives, and its words."""
@@ -93,6 +121,10 @@ class Control:
     def forget(self, pod_id: str) -> None:
         """Forget a pod that has said goodbye."""
         self._heard.pop(pod_id, None)
+
+    def _said_goodbye(self, pod_id: str, content: bytes) -> None:
+        self.forget(pod_id)
+        self.on_goodbye(pod_id)
 
     def received(self, payload: bytes) -> None:
         """Take what was published on one of `channels`, but for the own canary. Never raises."""

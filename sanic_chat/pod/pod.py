@@ -45,6 +45,7 @@ from ..session.session import Session
 from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers
+from .asking import Asking
 from .backpressure import Backpressure
 from .bad_ends import BadEnds, kind_of
 from .broker_events import BrokerEvents
@@ -186,6 +187,9 @@ class Pod:
             loop, is_relieved=self.load.is_relieved
         )
         self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
+        self.asking = Asking(
+            id, self.control, is_proven=lambda: not broker.outage.is_on, dropped=self.dropped
+        )
         self.broker_events = BrokerEvents(
             id,
             hub=hub,
@@ -224,6 +228,7 @@ class Pod:
         self.expiry.close()
         self.backpressure.close()
         self.announcer.close()
+        self.control.close()
         await self.broker.close(timeout)
         self.receipts.close()
 
@@ -231,6 +236,7 @@ class Pod:
         """Accept no new sessions any more; those that there are go on as before."""
         self.draining = True
         self.broker.stop_proving()  # canaries would get in the way of the drain's questions
+        self.control.beat()
 
     # -- sessions come and go --------------------------------------------------------------
 

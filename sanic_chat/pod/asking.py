@@ -1,0 +1,171 @@
+"""Asking: a question to all living pods, and their answers.
+
+    ask ─→ the control channel ─→ (each pod) the handler of that kind ─→ the asker's own channel
+     └──→ the handler of that kind here                                          │
+    outcome ←── all have answered, or a second is over ←─────────────────────────┘
+
+May live here: who is still to answer, and for how long. Must not know what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from ..errors import BadEnvelope, TooManyQuestions
+from ..logs.logger import RateLimitedWarning
+from ..protocol.asking import (
+    ID_DIGITS,
+    MAX_REPLY_BYTES,
+    encode_question,
+    encode_reply,
+    parse_question,
+    parse_reply,
+)
+from .control import Control
+
+PATIENCE_SECONDS = 1.0
+"""The time for which answers are waited for."""
+
+MAX_QUESTIONS = 4
+"""The questions of one pod that may be under way at the same time."""
+
+QUESTION, REPLY = "question", "reply"
+"""The kinds of what pods say to each other here."""
+
+Handler = Callable[[bytes], bytes]
+"""Answers a question: takes its arguments and returns the answer, both JSON, of at most
+`MAX_REPLY_BYTES`. Raises BadEnvelope for arguments that it can't read."""
+
+
+class Outcome(NamedTuple):
+    """What came of a question."""
+
+    answers: dict[str, bytes]
+    """The answers, JSON, by pod ID."""
+    complete: bool
+    """Whether all living pods have answered, and this one knows them all."""
+    missing: list[str]
+    """The IDs of the living pods that have not answered."""
+
+
+class _Pending:
+    """A question that is under way."""
+
+    def __init__(self, awaited: set[str]) -> None:
+        self.answers: dict[str, bytes] = {}
+        self.awaited = awaited
+        """The pods that have not replied."""
+        self.unable: set[str] = set()
+        """The pods that have replied that they can't tell."""
+        self.is_over = asyncio.Event()
+
+    def replied(self, pod_id: str) -> None:
+        self.awaited.discard(pod_id)
+        if not self.awaited:
+            self.is_over.set()
+
+
+class Asking:
+    """Asks for one pod, and answers what others ask.
+
+    A pod that has nothing to tell answers too, so who does not answer is known. A reply that comes
+    too late, or to no question, is counted as `late_answer`. `is_proven()`: whether what other pods
+    publish arrives here.
+    """
+
+    def __init__(
+        self,
+        pod_id: str,
+        control: Control,
+        *,
+        is_proven: Callable[[], bool],
+        dropped: Counter[str],
+    ) -> None:
+        self._pod_id = pod_id
+        self._control = control
+        self._is_proven = is_proven
+        self._dropped = dropped
+        self._handlers: dict[str, Handler] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._failure = RateLimitedWarning()
+        control.handle(QUESTION, self._asked)
+        control.handle(REPLY, self._replied)
+        control.on_goodbye = self._gone
+
+    def handle(self, kind: str, handler: Handler) -> None:
+        """Have a handler for a kind of question. Each has one."""
+        assert kind not in self._handlers
+        self._handlers[kind] = handler
+
+    async def ask(self, kind: str, arguments: bytes) -> Outcome:
+        """Ask all pods, this one included, and return when all have answered, or after a second.
+
+        Raises TooManyQuestions while `MAX_QUESTIONS` are under way. A pod that says goodbye
+        meanwhile is not missing. While this pod is cut off from others, the outcome is not
+        complete, whoever is missing.
+        """
+        if len(self._pending) >= MAX_QUESTIONS:
+            raise TooManyQuestions(
+                f"{MAX_QUESTIONS} questions to all pods are under way, the most at a time: "
+                "ask again in a second"
+            )
+        id = secrets.token_hex(ID_DIGITS // 2)
+        was_proven = self._is_proven()
+        pending = self._pending[id] = _Pending({self._pod_id, *self._control.living()})
+        try:
+            self._control.send(QUESTION, encode_question(id, kind, arguments))
+            self._note(pending, self._pod_id, self._answer(kind, arguments))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await pending.is_over.wait()
+        finally:
+            del self._pending[id]
+        missing = sorted(pending.awaited | pending.unable)
+        complete = not missing and was_proven and self._is_proven()
+        return Outcome(pending.answers, complete, missing)
+
+    def _asked(self, pod_id: str, content: bytes) -> None:
+        question = parse_question(content)
+        answer = self._answer(question.kind, bytes(question.arguments))
+        self._control.send_to(pod_id, REPLY, encode_reply(question.id, answer))
+
+    def _answer(self, kind: str, arguments: bytes) -> bytes | None:
+        """Return the answer to a question, or None if there is none to be had here."""
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return None
+        try:
+            answer = handler(arguments)
+            if len(answer) > MAX_REPLY_BYTES:
+                raise ValueError(f"an answer to {kind} has {len(answer)} bytes")
+        except BadEnvelope:
+            self._dropped["bad_envelope"] += 1
+            return None
+        except Exception as error:
+            self._failure.log("A question of kind %r failed: %.200r", kind, error, error=error)
+            return None
+        return answer
+
+    def _replied(self, pod_id: str, content: bytes) -> None:
+        id, answer = parse_reply(content)
+        pending = self._pending.get(id)
+        if pending is None:
+            self._dropped["late_answer"] += 1
+        else:
+            self._note(pending, pod_id, answer)
+
+    def _note(self, pending: _Pending, pod_id: str, answer: bytes | None) -> None:
+        if answer is None:
+            pending.unable.add(pod_id)
+        else:
+            pending.answers[pod_id] = answer
+        pending.replied(pod_id)
+
+    def _gone(self, pod_id: str) -> None:
+        for pending in self._pending.values():
+            pending.replied(pod_id)

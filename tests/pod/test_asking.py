@@ -1,0 +1,216 @@
+"""Questions to all pods: who answers, who is missing, and what can't set one off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from sanic_chat.errors import BadEnvelope, TooManyQuestions
+from sanic_chat.pod.asking import MAX_QUESTIONS, PATIENCE_SECONDS, QUESTION, REPLY, Outcome
+from sanic_chat.pod.control import BEAT_SECONDS, LIVING_SECONDS
+from sanic_chat.pod.pod import Pod
+from sanic_chat.protocol.asking import MAX_REPLY_BYTES
+
+from ..support.harness import DEADLINE, SLOW, RedisProcess, eventually
+from ..support.pods import know_each_other, make_pod, running_pods
+
+SOON = 0.1 * SLOW
+"""The time in which pods that are all well have answered."""
+
+
+def answer_with_id(pod: Pod) -> None:
+    """Have a pod answer what it is asked by its own ID."""
+    pod.asking.handle("who", lambda arguments: json.dumps([pod.id, json.loads(arguments)]).encode())
+
+
+@pytest.fixture
+async def pods(redis: RedisProcess) -> AsyncIterator[list[Pod]]:
+    """Three pods, which answer `who`."""
+    async with running_pods(redis, 3) as pods:
+        for pod in pods:
+            answer_with_id(pod)
+        yield pods
+
+
+async def ask(pod: Pod) -> tuple[Outcome, float]:
+    """What came of a question, and how long it took."""
+    began = time.monotonic()
+    outcome = await pod.asking.ask("who", b"7")
+    return outcome, time.monotonic() - began
+
+
+def is_whole(outcome: Outcome, pods: list[Pod]) -> bool:
+    """Whether these pods have answered, and it is known that there are no others."""
+    answers = {pod_id: json.loads(answer) for pod_id, answer in outcome.answers.items()}
+    return outcome.complete and answers == {pod.id: [pod.id, 7] for pod in pods}
+
+
+async def test_all_answer(pods: list[Pod]) -> None:
+    """Each pod answers once, the asker too, and the outcome does not wait for a second."""
+    outcome, seconds = await ask(pods[0])
+    assert is_whole(outcome, pods)
+    assert outcome.missing == []
+    assert seconds < SOON
+
+
+async def test_a_foreign_listener(pods: list[Pod], redis: RedisProcess) -> None:
+    """Who listens to everything is no pod, and is not waited for."""
+    async with redis_client(redis) as client, client.pubsub() as listener:
+        await listener.psubscribe("*")
+        assert (await listener.get_message(timeout=DEADLINE))["type"] == "psubscribe"
+        outcome, seconds = await ask(pods[0])
+    assert is_whole(outcome, pods)
+    assert seconds < SOON
+
+
+def redis_client(redis_process: RedisProcess) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis(port=redis_process.port)
+
+
+async def test_a_pod_that_has_left(pods: list[Pod]) -> None:
+    """It has said goodbye, so nobody waits for it, from the next moment on."""
+    asker, other, leaving = pods
+    await leaving.close(1.0)
+    await eventually(lambda: leaving.id not in asker.control.living(), "it has said goodbye")
+    outcome, seconds = await ask(asker)
+    assert is_whole(outcome, [asker, other])
+    assert seconds < SOON
+
+
+async def test_a_pod_that_leaves_meanwhile(pods: list[Pod]) -> None:
+    """Whoever says goodbye while a question is under way is not missing."""
+    asker, other, leaving = pods
+    leaving.broker.hold()  # it hears nothing any more
+    asking = asyncio.create_task(ask(asker))
+    await asyncio.sleep(0)
+    await leaving.close(1.0)
+    outcome, _ = await asking
+    assert is_whole(outcome, [asker, other])
+
+
+async def test_a_pod_that_is_silent(pods: list[Pod]) -> None:
+    """Whoever was heard lately and does not answer is missing, and named, after a second."""
+    asker, other, silent = pods
+    silent.broker.hold()
+    outcome, seconds = await ask(asker)
+    assert (outcome.complete, outcome.missing) == (False, [silent.id])
+    assert outcome.answers.keys() == {asker.id, other.id}
+    assert seconds >= PATIENCE_SECONDS
+    silent.broker.release()
+    await eventually(lambda: asker.dropped["late_answer"], "its answer came late, and is counted")
+    assert is_whole((await ask(asker))[0], pods)
+
+
+async def test_a_draining_pod_answers(pods: list[Pod]) -> None:
+    """It sends no canaries any more, and is asked all the same, for as long as it drains."""
+    draining = pods[2]
+    draining.begin_drain()
+    began = time.monotonic()
+    while time.monotonic() - began < LIVING_SECONDS + 2 * BEAT_SECONDS:
+        await asyncio.sleep(BEAT_SECONDS)
+        assert draining.id in pods[0].control.living()
+    assert is_whole((await ask(pods[0]))[0], pods)
+
+
+async def test_a_pod_that_has_just_started(pods: list[Pod], redis: RedisProcess) -> None:
+    """It answers, even if it was not heard before."""
+    new = make_pod(redis)
+    answer_with_id(new)
+    await new.start()
+    try:
+        await know_each_other([*pods, new])
+        assert is_whole((await ask(pods[0]))[0], [*pods, new])
+        assert is_whole((await ask(new))[0], [*pods, new])
+    finally:
+        await new.close(1.0)
+
+
+async def test_a_kind_that_a_pod_does_not_know(pods: list[Pod]) -> None:
+    """It says so at once: it is missing, and nobody waits for it."""
+    pods[0].asking.handle("news", lambda arguments: b"1")
+    began = time.monotonic()
+    outcome = await pods[0].asking.ask("news", b"{}")
+    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert outcome == ({pods[0].id: b"1"}, False, sorted(pod.id for pod in pods[1:]))
+
+
+async def test_a_handler_that_fails(pods: list[Pod], caplog: pytest.LogCaptureFixture) -> None:
+    """Its pod is missing, wherever it is, and has a traceback in its log; the others answer."""
+
+    def fail(arguments: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    def refuse(arguments: bytes) -> bytes:
+        raise BadEnvelope("these are no arguments")
+
+    for pod, handler in zip(pods, (fail, refuse, lambda arguments: b"1"), strict=True):
+        pod.asking.handle("bad", handler)
+    outcome = await pods[0].asking.ask("bad", b"{}")
+    assert outcome.answers == {pods[2].id: b"1"}
+    assert set(outcome.missing) == {pods[0].id, pods[1].id}
+    assert "ZeroDivisionError" in caplog.text
+    assert pods[1].dropped["bad_envelope"] == 1
+
+
+async def test_answers_are_bounded(pods: list[Pod]) -> None:
+    """Who would answer more than is allowed is missing."""
+    for pod, size in zip(pods, (1, MAX_REPLY_BYTES, MAX_REPLY_BYTES + 1), strict=True):
+        pod.asking.handle("much", lambda arguments, size=size: b"1" * size)
+    outcome = await pods[0].asking.ask("much", b"{}")
+    assert outcome.missing == [pods[2].id]
+    assert [*map(len, outcome.answers.values())] == [1, MAX_REPLY_BYTES]
+
+
+async def test_questions_at_a_time(pods: list[Pod]) -> None:
+    """Four may be under way; a fifth is refused, with a sentence, and costs nobody anything."""
+    asker, _, silent = pods
+    silent.broker.hold()
+    under_way = [asyncio.create_task(asker.asking.ask("who", b"7")) for _ in range(MAX_QUESTIONS)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyQuestions, match="4 questions to all pods are under way"):
+        await asker.asking.ask("who", b"7")
+    for outcome in await asyncio.gather(*under_way):
+        assert outcome.missing == [silent.id]
+    silent.broker.release()
+    assert is_whole((await ask(asker))[0], pods)
+
+
+async def test_a_question_that_is_given_up(pods: list[Pod]) -> None:
+    """Who asked may be gone; that leaves nothing behind."""
+    for _ in range(2 * MAX_QUESTIONS):
+        asking = asyncio.create_task(pods[0].asking.ask("who", b"7"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+    assert is_whole((await ask(pods[0]))[0], pods)
+
+
+async def test_during_an_outage(pods: list[Pod], redis: RedisProcess) -> None:
+    """A pod that is cut off knows of itself only, and says that this is not all."""
+    asker = pods[0]
+    redis.kill()
+    await eventually(lambda: asker.broker.outage.is_on, "it is known")
+    outcome, _ = await ask(asker)
+    assert not outcome.complete
+    assert outcome.answers.keys() == {asker.id}
+    await eventually(lambda: not asker.control.living(), "the others are not heard any more")
+    outcome, seconds = await ask(asker)
+    assert outcome == ({asker.id: outcome.answers[asker.id]}, False, [])
+    assert seconds < SOON
+
+
+async def test_what_is_no_question(pods: list[Pod], redis: RedisProcess) -> None:
+    """Whatever is published there by others is counted, and harms nobody."""
+    asker = pods[0]
+    async with redis_client(redis) as client:
+        for content in ("{}", '{"id":"0123456789abcdef","kind":"who"}', "7", '{"id":7}'):
+            await client.publish("realtime:control", f'{{"pod_id":"x","{QUESTION}":{content}}}')
+            await client.publish(f"realtime:pod:{asker.id}", f'{{"pod_id":"x","{REPLY}":7}}')
+    await eventually(lambda: asker.dropped["bad_envelope"] >= 8, "all are counted")
+    await eventually(lambda: "x" not in asker.control.living(), "it is not heard any more")
+    assert is_whole((await ask(asker))[0], pods)
