@@ -43,7 +43,7 @@ Handler = Callable[[bytes], bytes]
 
 
 class Outcome(NamedTuple):
-    """What came of a question."""
+    """The outcome of a question."""
 
     answers: dict[str, bytes]
     """The answers, JSON, by pod ID."""

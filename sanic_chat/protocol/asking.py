@@ -17,7 +17,7 @@ ID_DIGITS = 16
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What a pod wants to know, or wants done."""
+    """A wish of a pod to know something, or to have it done."""
 
     id: str
     kind: str
@@ -25,7 +25,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one pod says to a question."""
+    """The words of one pod to a question."""
 
     id: str
     answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
