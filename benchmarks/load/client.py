@@ -84,7 +84,7 @@ class Client:
         self.port = self._socket.getsockname()[1]
         self._handler = self._read_answer
         self._loop.change(self._descriptor, EPOLLIN, self._read_answer)
-        path = self.wire.path.format(room=room_name(self.room))
+        path = self.wire.path.format(room=self.wire.room_name(self.room))
         self._write(handshake(path, self._server_port))
 
     def _read_answer(self) -> None:
@@ -281,8 +281,3 @@ class Client:
         self._socket.close()
         if self.on_close is not None:
             self.on_close(self)
-
-
-def room_name(room: int) -> str:
-    """The name of a room, of the same length for all."""
-    return f"bench-{room:05d}"

@@ -42,6 +42,12 @@ class Wire:
     """Texts the server opens with, by how they begin, and what to answer to each."""
     keepalive: dict[bytes, bytes] = field(default_factory=dict)
     """Texts the server sends now and then, and what to answer."""
+    rooms: str = "bench-00000"
+    """The beginning of all names of rooms; a server that shares its Redis has one of its own."""
+
+    def room_name(self, room: int) -> str:
+        """The name of a room, of the same length for all rooms of all servers."""
+        return f"{self.rooms}-{room:05d}"
 
 
 PLAIN = Wire()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..load.client import Client, room_name
+from ..load.client import Client
 from ..load.crowd import make_clients, must_open, open_room
 from ..load.loop import Loop
 from ..load.wire import MessageMaker, client_frame
@@ -35,7 +35,7 @@ class Voice:
         self.number = client.number + (VOICES if room != client.room else 0)
         self.sent = 1
         """The probe included, which one voice of each room sends for all."""
-        message = b'{"data":%%b,"room":"%b"}' % room_name(room).encode()
+        message = b'{"data":%%b,"room":"%b"}' % client.wire.room_name(room).encode()
         self._maker = MessageMaker(replace(client.wire, message=message), self.number, payload)
 
     def frame(self, time_ns: int) -> bytes:
@@ -107,12 +107,14 @@ class MixedRound(DeliveryRound[Voice | Client]):
 
     def _join(self, client: Client, room: int) -> Client:
         command = b'{"type":"system","data":{"action":"join","room":"%b"}}'
-        client.write(client_frame(command % room_name(room).encode()))
+        client.write(client_frame(command % client.wire.room_name(room).encode()))
         self._enter(client, room)
         return client
 
     def _open_pair(self) -> None:
-        self._pair = open_room(self.loop, self.server.ports[0], room=PAIR_ROOM, count=2)
+        self._pair = open_room(
+            self.loop, self.server.ports[0], room=PAIR_ROOM, count=2, wire=self.server.wire
+        )
         for client in self._pair:
             client.prepare_to_send(self._mixed.payload)
             self.rooms[client] = [PAIR_ROOM]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,6 @@ class Server:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.system = system
-        self.wire = WIRES[system.wire]
         self._workers = workers
         environment = {"REDIS_URL": redis_url, **(settings or {})}
         if system.packages is not None:
@@ -56,6 +56,8 @@ class Server:
                 )
                 for more in arguments
             ]
+        # Pods of other servers hear a room for some time after its last member has left it.
+        self.wire = replace(WIRES[system.wire], rooms=f"bench-{self._processes[0].port:05d}")
 
     def wait_ready(self) -> None:
         """Wait until all workers serve. Raises AssertionError if they do not in time."""
