@@ -64,6 +64,8 @@ class Mixed:
     """Members of each room that are checked message by message."""
     talker: bool = False
     """Whether one client of the first room says everything, beside a pair that talks elsewhere."""
+    each_in: int = 1
+    """The rooms that each member is in, of so many times `rooms`, with other members in each."""
     own_rooms: Literal["", "others", "members"] = ""
     """The others with a room of their own: as many clients beside the rooms, or their members."""
     then: Literal["", "own", "ping", "room"] = ""
@@ -81,6 +83,13 @@ class Mixed:
     @property
     def connections(self) -> int:
         return self.rooms * self.members * (1 + (self.own_rooms == "others"))
+
+    def rooms_of(self, number: int) -> list[int]:
+        """The rooms of the member of that number, the one that it connects to first."""
+        room, seat = divmod(number, self.members)
+        return [
+            layer * self.rooms + (room + layer * seat) % self.rooms for layer in range(self.each_in)
+        ]
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,10 @@ SCENARIOS: dict[str, Scenario] = {
         Mixed(
             "mixed_50_own", "the same, everybody in a silent room of its own too",
             rooms=20, members=50, rate=4000, checked=2, own_rooms="members", beside="mixed_50",
+        ),
+        Mixed(
+            "mixed_50_8", "the same, everybody in 8 of 160 rooms of 50",
+            rooms=20, members=50, rate=4000, checked=2, each_in=8, beside="mixed_50",
         ),
         Mixed(
             "mixed_1000", "4 000 messages/s to a room of 1 000, 4 000/s to rooms of one elsewhere",

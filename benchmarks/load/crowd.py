@@ -104,9 +104,7 @@ def make_clients(
     return [_client(loop, server, number=number, room=number // per_room) for number in numbers]
 
 
-def open_room(
-    loop: Loop, port: int, *, room: int, count: int, wire: Wire = PLAIN
-) -> list[Client]:
+def open_room(loop: Loop, port: int, *, room: int, count: int, wire: Wire = PLAIN) -> list[Client]:
     """So many clients in one room. Raises CannotMeasure if a connection fails."""
     clients = [Client(loop, wire, port=port, room=room, number=number) for number in range(count)]
     must_open(loop, clients)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -133,25 +133,23 @@ class DeliveryRound(ABC, Generic[AnySpeaker]):
         """In each room one speaks, and all must get it; returns a message's wire length."""
         for speakers in self.speakers.values():
             speakers[0].probe()
-        for count in {len(rooms) for rooms in self.rooms.values()}:
-            clients = [client for client, rooms in self.rooms.items() if len(rooms) == count]
-            self.wait_for_texts(clients, count, "the probe of each of their rooms")
+        due = {client: len(rooms) for client, rooms in self.rooms.items()}
+        self.wait_for_texts(due, "the probe of each of their rooms")
         lengths = {client.frame_bytes for client in self.rooms}
         if len(lengths) != 1:
             raise CannotMeasure(f"messages have different lengths: {sorted(lengths)}")
         return lengths.pop()
 
-    def wait_for_texts(self, clients: Iterable[Client], count: int, what: str) -> None:
-        """Wait until each has got so many, and forget them. Raises CannotMeasure."""
-        clients = list(clients)
+    def wait_for_texts(self, due: Mapping[Client, int], what: str) -> None:
+        """Wait until each client has got so many, and forget them. Raises CannotMeasure."""
         deadline = time.monotonic() + PROBE_SECONDS
-        waiting = clients
+        waiting = list(due)
         while waiting and time.monotonic() < deadline:
-            waiting = [client for client in waiting if len(client.texts) < count]
+            waiting = [client for client in waiting if len(client.texts) < due[client]]
             self.loop.run(time.monotonic() + LOOK_SECONDS)
         if waiting:
             raise CannotMeasure(f"{len(waiting)} clients did not get {what}")
-        for client in clients:
+        for client in due:
             client.texts.clear()
 
     # -- sending ---------------------------------------------------------------------------

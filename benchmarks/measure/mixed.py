@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from ..load.client import Client
@@ -20,8 +21,6 @@ from .servers import Server
 FIRST_OWN_ROOM = 20_000
 """Rooms of one are numbered from here on; those of many begin at 0."""
 PAIR_ROOM = 99_999
-VOICES = 50_000
-"""Added to the number of a client that speaks in a second room."""
 
 PING = client_frame(b'{"type":"system","data":{"action":"ping"}}')
 ANSWER = b'"type":"system"'
@@ -30,9 +29,9 @@ ANSWER = b'"type":"system"'
 class Voice:
     """A client as one room hears it: its messages there are numbered by themselves."""
 
-    def __init__(self, client: Client, room: int, payload: int) -> None:
+    def __init__(self, client: Client, room: int, *, number: int, payload: int) -> None:
         self.client = client
-        self.number = client.number + (VOICES if room != client.room else 0)
+        self.number = number
         self.sent = 1
         """The probe included, which one voice of each room sends for all."""
         message = b'{"data":%%b,"room":"%b"}' % client.wire.room_name(room).encode()
@@ -71,30 +70,38 @@ class MixedRound(DeliveryRound[Voice | Client]):
     def open(self) -> None:
         """Connect everybody, and let them join what they are in besides."""
         scenario, loop, server = self._mixed, self.loop, self.server
-        count = scenario.rooms * scenario.members
-        crowd = make_clients(loop, server, range(count), per_room=scenario.members)
+        total = scenario.rooms * scenario.members
+        crowd = make_clients(loop, server, range(total), per_room=scenario.members)
         others: list[Client] = []
         if scenario.own_rooms == "others":
-            numbers = range(FIRST_OWN_ROOM, FIRST_OWN_ROOM + count)
+            numbers = range(FIRST_OWN_ROOM, FIRST_OWN_ROOM + total)
             others = make_clients(loop, server, numbers, per_room=1)
         self.clients = crowd + others
         must_open(loop, self.clients)
         for client in self.clients:
             self._enter(client, client.room)
-        joining: list[Client] = []
-        if scenario.own_rooms == "members":
-            joining += [self._join(client, FIRST_OWN_ROOM + client.number) for client in crowd]
+        for client in crowd:
+            for room in scenario.rooms_of(client.number)[1:]:
+                self._join(client, room)
+            if scenario.own_rooms == "members":
+                self._join(client, FIRST_OWN_ROOM + client.number)
         if scenario.then == "room":
-            joining += [self._join(crowd[0], room) for room in range(1, scenario.rooms)]
-        self.wait_for_texts(joining, 1, "the answer to a join")
+            for room in range(1, scenario.rooms):
+                self._join(crowd[0], room)
+        joins = {client: len(rooms) - 1 for client, rooms in self.rooms.items()}
+        self.wait_for_texts(joins, "the answer to each join")
         for room in range(scenario.rooms):
             self.checked.update(spread(self._members[room], scenario.checked))
         talker = crowd[0] if scenario.talker else None
+        voice_numbers = count()
         for room, members in self._members.items():
             speakers = members
             if talker is not None:
                 speakers = [talker] if talker in members else members[:1]
-            voices = [Voice(client, room, scenario.payload) for client in speakers]
+            voices = [
+                Voice(client, room, number=next(voice_numbers), payload=scenario.payload)
+                for client in speakers
+            ]
             self._voices[room], self.speakers[room] = voices, [*voices]
         if talker is not None:
             self.checked.add(talker)
@@ -105,11 +112,10 @@ class MixedRound(DeliveryRound[Voice | Client]):
         self._members.setdefault(room, []).append(client)
         self.rooms.setdefault(client, []).append(room)
 
-    def _join(self, client: Client, room: int) -> Client:
+    def _join(self, client: Client, room: int) -> None:
         command = b'{"type":"system","data":{"action":"join","room":"%b"}}'
         client.write(client_frame(command % client.wire.room_name(room).encode()))
         self._enter(client, room)
-        return client
 
     def _open_pair(self) -> None:
         self._pair = open_room(
