@@ -46,10 +46,7 @@ class RoomResult(msgspec.Struct, gc=False):
 
 
 class Joined(Event, tag="joined"):
-    """The answer to `join`, with `room` or with `rooms`, as the command had it.
-
-    As presence, without fields: the client in `from` joined the room.
-    """
+    """The answer to `join`, with `room` or with `rooms`, as the command had it."""
 
     room: str | msgspec.UnsetType = msgspec.UNSET
     rooms: list[RoomResult] | msgspec.UnsetType = msgspec.UNSET
@@ -57,10 +54,7 @@ class Joined(Event, tag="joined"):
 
 
 class Left(Event, tag="left"):
-    """The answer to `leave`, with `room` or with `rooms`, as the command had it.
-
-    As presence, without fields: the client in `from` left the room.
-    """
+    """The answer to `leave`, with `room` or with `rooms`, as the command had it."""
 
     room: str | msgspec.UnsetType = msgspec.UNSET
     rooms: list[RoomResult] | msgspec.UnsetType = msgspec.UNSET
@@ -137,6 +131,49 @@ class Nack(Event, tag="nack"):
     id: str
     code: str
     message: str
+
+
+class RosterMember(msgspec.Struct, gc=False):
+    """A user in a room, and what its token says of it."""
+
+    user: str
+    info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Departed(msgspec.Struct, gc=False):
+    """A user who is in a room no more: `left`, `lost` or `kicked`."""
+
+    user: str
+    reason: str
+
+
+class Roster(Event, tag="roster"):
+    """The users in a room on all pods. It replaces all that was told before.
+
+    In a large room `members` is null, and `users` is the sum of the pods'. Without `complete` some
+    may be missing, and another roster follows.
+    """
+
+    seq: int
+    users: int
+    sessions: int
+    exact: bool
+    complete: bool
+    members: list[RosterMember] | None
+
+
+class Changed(Event, tag="changed"):
+    """The users who came and went within a moment; its `seq` follows that of the last one.
+
+    In a large room the lists are null.
+    """
+
+    seq: int
+    users: int
+    sessions: int
+    joined: list[RosterMember] | None
+    updated: list[RosterMember] | None
+    left: list[Departed] | None
 
 
 class TokenExpiring(Event, tag="token_expiring"):

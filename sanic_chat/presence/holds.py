@@ -1,0 +1,81 @@
+"""Holds: for how long a user whose last session has ended is still here.
+
+May live here: which hold counts, and when it is over. Must not know rooms, nor who is told.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..protocol.presence import Reason
+from ..session.handler import EndedBy, Ending
+
+SETTLE_SECONDS = 0.75
+"""Three windows: the time that a user has to be seen on another pod before it counts as gone."""
+RELOAD_SECONDS = 5.0
+"""The hold of a client that closes with 1001, as pages do that are loaded anew."""
+LOST_SECONDS = 15.0
+"""The hold of a client that did not say goodbye, or that we sent away."""
+RETURN_SECONDS = 5.0
+"""The time that a client which a drain sent elsewhere has, after the moment it was told."""
+
+GOING_AWAY = 1001
+
+
+class Hold(NamedTuple):
+    """The end of a hold, in seconds of a monotonic clock, and why the user has left then."""
+
+    until: float
+    reason: Reason
+
+
+def hold_of(ending: Ending, now: float, reconnect_at: float | None = None) -> Hold:
+    """The hold of a session's end. `reconnect_at`: a drain told it to come back then."""
+    if reconnect_at is not None:
+        return Hold(max(now + LOST_SECONDS, reconnect_at + RETURN_SECONDS), "lost")
+    if ending.by is not EndedBy.CLIENT:
+        return Hold(now + LOST_SECONDS, "lost")
+    seconds = RELOAD_SECONDS if ending.code == GOING_AWAY else SETTLE_SECONDS
+    return Hold(now + seconds, "left")
+
+
+class Holds:
+    """The users of one room that are held. Of several holds of a user the last to end counts."""
+
+    __slots__ = ("_due", "_holds")
+
+    def __init__(self) -> None:
+        self._holds: dict[str, Hold] = {}
+        self._due = float("inf")  # no hold ends before
+
+    def __len__(self) -> int:
+        """The number of users that are held."""
+        return len(self._holds)
+
+    def __contains__(self, user: str) -> bool:
+        return user in self._holds
+
+    def add(self, user: str, hold: Hold) -> None:
+        """Hold a user until then, unless it is held for longer."""
+        known = self._holds.get(user)
+        if known is None or known.until < hold.until:
+            self._holds[user] = hold
+            self._due = min(self._due, hold.until)
+
+    def discard(self, user: str) -> None:
+        """End a hold, since the user is here."""
+        self._holds.pop(user, None)
+
+    def items(self, now: float) -> list[tuple[str, Hold]]:
+        """The users that are still held, each with its hold."""
+        return [(user, hold) for user, hold in self._holds.items() if hold.until > now]
+
+    def take_ended(self, now: float) -> list[tuple[str, Reason]]:
+        """End the holds that are over; return the users, and why each has left."""
+        if now < self._due:
+            return []
+        ended = [(user, hold.reason) for user, hold in self._holds.items() if hold.until <= now]
+        for user, _ in ended:
+            del self._holds[user]
+        self._due = min((hold.until for hold in self._holds.values()), default=float("inf"))
+        return ended

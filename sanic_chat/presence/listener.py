@@ -1,0 +1,194 @@
+"""The listener: what other pods say of their members, put together to views of watched rooms.
+
+    stream, canary, parts ─→ peers (whom to believe) ─→ views
+                                └─→ doubts ─→ (each window) wants
+
+May live here: what follows from a word, from a missing one, and from silence. Must not know who is
+told of a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..protocol.presence import (
+    MAX_WORDS_BYTES,
+    Canary,
+    Member,
+    Part,
+    Parts,
+    Stream,
+    Want,
+    encode,
+)
+from .holds import LOST_SECONDS, SETTLE_SECONDS, Hold
+from .peers import QUIET_BEATS, Peer, Peers
+from .speaker import SendTo, Speaker
+from .view import OWN, View
+
+
+class Listener:
+    """The views of the rooms that this pod watches.
+
+    All that a pod says arrives in its order, so a part is true as of the stream envelope before it.
+    A request is repeated after `beat` seconds, the time between two calls of the method.
+    """
+
+    def __init__(self, speaker: Speaker, send_to: SendTo, *, beat: float) -> None:
+        self.views: dict[str, View] = {}
+        """The rooms that are watched here."""
+        self.peers = Peers()
+        self.touched: set[str] = set()
+        """The rooms whose view may have changed; whoever looks at one discards it."""
+        self.rebuilt: set[str] = set()
+        """Those of them of which a pod's whole part was replaced."""
+        self._speaker = speaker
+        self._send_to = send_to
+        self._beat_seconds = beat
+
+    # -- watching --------------------------------------------------------------------------
+
+    def watch(self, room: str, now: float) -> View:
+        """Begin to watch a room: all pods are asked for their parts with the next stream."""
+        view = self.views[room] = View()
+        view.change(OWN, self._speaker.watch(room, now), now)
+        self.touched.add(room)
+        for _, peer in self.peers.living():
+            had_doubts = bool(peer.doubts)
+            self.peers.doubt(peer, (room,))
+            if not had_doubts:
+                peer.ask_at = now + self._beat_seconds  # the stream asks
+        return view
+
+    def unwatch(self, room: str) -> None:
+        """Watch a room no more."""
+        del self.views[room]
+        self.touched.discard(room)
+        self.rebuilt.discard(room)
+        for _, peer in self.peers.living():
+            peer.doubts.pop(room, None)
+        self._speaker.unwatch(room)
+
+    def own_changed(self, room: str, members: list[Member], now: float) -> None:
+        """Take in what has changed on this pod."""
+        self._change(room, OWN, members, now)
+
+    # -- what other pods say ---------------------------------------------------------------
+
+    def canary_received(self, pod_id: str, canary: Canary) -> None:
+        """Take the number of a pod's last stream envelope: is one missing here?"""
+        peer = self.peers.heard(pod_id)
+        if peer is not None:
+            self._count(peer, canary.n, canary.n)
+            peer.watching = canary.watching
+
+    def stream_received(self, pod_id: str, stream: Stream, now: float) -> None:
+        """Take what a pod says to all."""
+        peer = self.peers.heard(pod_id)
+        if peer is None:
+            return
+        self._count(peer, stream.n - 1, stream.n)
+        peer.watching = stream.watching
+        speaker = self._speaker
+        speaker.unwatched_by(pod_id, stream.unwatch)
+        if stream.watch:
+            speaker.wanted_by(pod_id, stream.watch, stream.req)
+        self.peers.doubt(peer, [room for room in stream.first if room in self.views])
+        for room, part in stream.changes.items():
+            self._change(room, peer.bit, part, now)
+            if stream.leaving:
+                self._adopt(room, part, now)
+        if stream.leaving:
+            self._remove(peer, Hold(now + LOST_SECONDS, "lost"))
+            self.peers.goodbye(pod_id)
+            speaker.forget(pod_id)
+
+    def want_received(self, pod_id: str, want: Want) -> None:
+        """Take a pod's request."""
+        if self.peers.heard(pod_id) is not None:
+            self._speaker.wanted_by(pod_id, want.rooms, want.req)
+
+    def parts_received(self, pod_id: str, parts: Parts, now: float) -> None:
+        """Take a pod's answer."""
+        peer = self.peers.heard(pod_id)
+        if peer is None:
+            return
+        self._count(peer, parts.n, parts.n)
+        self.peers.settle(peer, parts.rooms, parts.req)
+        for room, part in parts.rooms.items():
+            view = self.views.get(room)
+            if view is not None:
+                view.replace(peer.bit, part, now)
+                self.touched.add(room)
+                self.rebuilt.add(room)
+
+    def _count(self, peer: Peer, expected: int, n: int) -> None:
+        if peer.n != expected:
+            self.peers.doubt(peer, self.views)
+        peer.n = n
+
+    def _change(self, room: str, bit: int, part: Part, now: float) -> None:
+        view = self.views.get(room)
+        if view is not None:
+            view.change(bit, part, now)
+            self.touched.add(room)
+
+    def _adopt(self, room: str, part: Part, now: float) -> None:
+        for member in part if isinstance(part, list) else ():
+            if member.hold_ms:
+                hold = Hold(now + member.hold_ms / 1000, member.reason)
+                self._speaker.adopt(room, member.user, hold)
+
+    # -- time ------------------------------------------------------------------------------
+
+    def beat(self, now: float) -> None:
+        """Count a beat in which this pod could hear."""
+        silent, forgotten = self.peers.beat()
+        for _, peer in silent:
+            seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
+            self._remove(peer, Hold(now + max(seconds, SETTLE_SECONDS), "lost"))
+        for pod_id in forgotten:
+            self._speaker.forget(pod_id)
+
+    def doubt_all(self) -> None:
+        """Doubt everything: other pods' words may have been missed."""
+        for _, peer in self.peers.living():
+            self.peers.doubt(peer, self.views)
+
+    def _remove(self, peer: Peer, hold: Hold) -> None:
+        for view in self.views.values():
+            view.remove(peer.bit, hold)
+        self.touched.update(self.views)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether any living pod is to be asked."""
+        return any(peer.doubts for _, peer in self.peers.living())
+
+    def flush(self, now: float, budget: int) -> None:
+        """Ask, with so many envelopes, pods that are doubted and were not asked within a beat."""
+        for pod_id, peer in self.peers.living():
+            if not peer.doubts or peer.ask_at > now:
+                continue
+            for rooms in _chunks(peer.doubts):
+                if budget <= 0:
+                    return
+                budget -= 1
+                want = Want(self.peers.next_request(), rooms)
+                self._send_to(pod_id, "want", encode(want))
+            peer.ask_at = now + self._beat_seconds
+
+
+def _chunks(rooms: Iterable[str]) -> Iterable[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for room in rooms:
+        size += len(encode(room)) + 1
+        if size > MAX_WORDS_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(room)
+    yield chunk
+

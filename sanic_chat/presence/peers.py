@@ -1,0 +1,164 @@
+"""The other pods, as this one hears them: their streams' numbers, their silence, and doubts.
+
+    stream, canary ─→ heard ─→ a number is missing? ─→ doubts ─→ wants ─→ parts ─→ settled
+    (each beat) ─→ nothing heard? ─→ silent
+
+A doubt is a room of which a pod may have said something that was not heard here. Silence is counted
+in this pod's own beats, so that one that stood still believes nobody dead.
+
+May live here: whom to believe, and what to ask. Must not know who is in a room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .view import OWN
+
+QUIET_BEATS = 5
+"""The beats without a word after which a pod is silent."""
+FORGET_BEATS = 600
+"""The beats after which a silent pod is forgotten, and told of nothing any more."""
+SKIPPED_BEATS = 3
+"""The beats that do not count after this pod stood still, or was cut off."""
+MAX_PEERS = 10_000
+"""The pods that are heard; more are ignored."""
+REMEMBERED_GOODBYES = 1000
+"""The pods that have left and are remembered, since words of theirs may still be under way."""
+
+
+class Peer:
+    """Another pod."""
+
+    __slots__ = ("ask_at", "bit", "doubts", "is_silent", "n", "quiet_beats", "watching")
+
+    def __init__(self, bit: int) -> None:
+        self.bit = bit
+        """The bit by which views know it."""
+        self.n: int | None = None
+        """The number of the last stream envelope that was heard; None before the first."""
+        self.watching = False
+        """Whether anybody on it watches any room."""
+        self.is_silent = False
+        self.quiet_beats = 0
+        self.doubts: dict[str, int] = {}
+        """The rooms that are doubted, each with the first request whose answer settles it."""
+        self.ask_at = 0.0
+        """The time of the next request, if there are doubts."""
+
+
+class Peers:
+    """The pods that are heard, until they say goodbye or have been silent for ten minutes."""
+
+    def __init__(self) -> None:
+        self.request = 0
+        """The number of this pod's last request."""
+        self._peers: dict[str, Peer] = {}
+        self._gone: dict[str, None] = {}
+        self._free_bits: list[int] = []
+        self._next_bit = OWN << 1
+        self._skipped_beats = 0
+
+    def __len__(self) -> int:
+        """The number of pods that are heard."""
+        return len(self._peers)
+
+    def get(self, pod_id: str) -> Peer | None:
+        """Return a pod that is heard."""
+        return self._peers.get(pod_id)
+
+    def living(self) -> Iterator[tuple[str, Peer]]:
+        """The pods that are not silent."""
+        return ((pod_id, peer) for pod_id, peer in self._peers.items() if not peer.is_silent)
+
+    def are_watching(self) -> bool:
+        """Whether anybody on any of them watches any room, as far as is known."""
+        return any(peer.watching for peer in self._peers.values())
+
+    def next_request(self) -> int:
+        """Number a request."""
+        self.request += 1
+        return self.request
+
+    # -- what is heard ---------------------------------------------------------------------
+
+    def heard(self, pod_id: str) -> Peer | None:
+        """Note that a pod was heard; None if it has said goodbye, or there are too many.
+
+        A pod that is new, or was silent, has to be doubted: its `n` is None.
+        """
+        peer = self._peers.get(pod_id)
+        if peer is None:
+            if pod_id in self._gone or len(self._peers) >= MAX_PEERS:
+                return None
+            peer = self._peers[pod_id] = Peer(self._take_bit())
+        elif peer.is_silent:
+            peer.is_silent = False
+            peer.n = None
+        peer.quiet_beats = 0
+        return peer
+
+    def goodbye(self, pod_id: str) -> None:
+        """Forget a pod that leaves, and listen to it no more."""
+        self._forget(pod_id)
+        self._gone[pod_id] = None
+        if len(self._gone) > REMEMBERED_GOODBYES:
+            del self._gone[next(iter(self._gone))]
+
+    def doubt(self, peer: Peer, rooms: Iterable[str]) -> None:
+        """Doubt what a pod has said of rooms. Only requests from now on settle that."""
+        for room in rooms:
+            peer.doubts[room] = self.request + 1
+            peer.ask_at = 0.0
+
+    def settle(self, peer: Peer, rooms: Iterable[str], request: int) -> None:
+        """End the doubts that were there before a request, which has been answered."""
+        for room in rooms:
+            if peer.doubts.get(room, request + 1) <= request:
+                del peer.doubts[room]
+
+    def is_doubted(self, room: str) -> bool:
+        """Whether any living pod is doubted about a room."""
+        return any(room in peer.doubts for _, peer in self.living())
+
+    # -- beats -----------------------------------------------------------------------------
+
+    def skip_beats(self) -> None:
+        """Let nobody become silent for a while: this pod could not hear."""
+        self._skipped_beats = SKIPPED_BEATS
+        for peer in self._peers.values():
+            if not peer.is_silent:
+                peer.quiet_beats = 0
+
+    def beat(self) -> tuple[list[tuple[str, Peer]], list[str]]:
+        """Count a beat in which this pod could hear.
+
+        Returns the pods that are silent from now on, and the IDs of those that are forgotten.
+        """
+        if self._skipped_beats:
+            self._skipped_beats -= 1
+            return [], []
+        silent, forgotten = [], []
+        for pod_id, peer in self._peers.items():
+            peer.quiet_beats += 1
+            if peer.quiet_beats > QUIET_BEATS and not peer.is_silent:
+                peer.is_silent = True
+                peer.doubts = {}
+                silent.append((pod_id, peer))
+            elif peer.quiet_beats > FORGET_BEATS:
+                forgotten.append(pod_id)
+        for pod_id in forgotten:
+            self._forget(pod_id)
+        return silent, forgotten
+
+    def _forget(self, pod_id: str) -> None:
+        peer = self._peers.pop(pod_id, None)
+        if peer is not None:
+            self._free_bits.append(peer.bit)
+
+    def _take_bit(self) -> int:
+        if self._free_bits:
+            return self._free_bits.pop()
+        bit = self._next_bit
+        self._next_bit <<= 1
+        return bit

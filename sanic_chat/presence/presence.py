@@ -1,0 +1,343 @@
+"""The presence of one pod: it listens to the others, speaks to them, and tells its sessions.
+
+    rooms ─→ joined, left, watch ─→ speaker ─→ other pods
+    other pods ─→ listener ─→ views ─→ (each window) rosters and changes ─→ audiences
+
+All of a window, of 250 ms, is told at its end, to pods and to sessions. While nobody in the cluster
+watches any room, nothing is noted and nothing is said.
+
+May live here: the timers, and when a session is told what. Must not know what a room's messages
+are, nor how words get to other pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from ..hub.hub import Hub
+from ..protocol import presence as words
+from ..protocol.channels import RedisNames
+from ..session.handler import Ending
+from ..session.session import Session
+from .audience import Audience
+from .holds import SETTLE_SECONDS, Hold, hold_of
+from .listener import Listener
+from .speaker import MAX_ENVELOPES, Members, Send, SendTo, Speaker
+from .watched_room import Frame, WatchedRoom
+
+WINDOW_SECONDS = 0.25
+"""The time in which joins and leaves are gathered."""
+UNWATCH_SECONDS = 5.0
+"""The time for which a room is still watched after the last session that is told of it."""
+IN_USE_SECONDS = 60.0
+"""The time for which joins and leaves are still noted after the last room was watched anywhere."""
+ASK_SECONDS = 1.0
+"""The least time between two rosters that a session asks for."""
+MIN_BEAT_SECONDS = 1.0
+
+
+class PresenceStats(NamedTuple):
+    """What presence keeps at one moment."""
+
+    watched_rooms: int
+    """The rooms that sessions of this pod are told of."""
+    registrations: int
+    """The rooms of this pod that other pods watch, once for each pod."""
+    held_users: int
+    """The users that are held in rooms of this pod, or in watched ones."""
+    peers: int
+    """The other pods that are heard."""
+
+
+class Presence:
+    """Who is in which room, on all pods, for the sessions of one pod.
+
+    `send` and `send_to` speak to all other pods, and to one. `frame(room, event)` makes the frame
+    of an event. A beat is `beat` seconds, or one, if that is more: each pod says something in it.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        hub: Hub,
+        names: RedisNames,
+        *,
+        members: Members,
+        send: Send,
+        send_to: SendTo,
+        frame: Frame,
+        beat: float,
+    ) -> None:
+        self.in_use = False
+        """Whether anybody in the cluster watches a room, or did so a minute ago."""
+        self.draining = False
+        """Whether this pod proves no more that it lives, so that beats have to say so."""
+        self._loop = loop
+        self._hub = hub
+        self._names = names
+        self._frame = frame
+        self._beat_seconds = max(beat, MIN_BEAT_SECONDS)
+        self._send = send
+        self._send_to = send_to
+        self.speaker = Speaker(
+            members, self._say, self._say_to, on_changed=self._own_changed
+        )
+        self.listener = Listener(self.speaker, self._say_to, beat=self._beat_seconds)
+        self._rooms: dict[str, WatchedRoom] = {}
+        self._due: dict[str, None] = {}  # rooms to be looked at in the next window
+        self._unwatch_at: dict[str, float] = {}
+        self._reconnect_at: dict[Session, float] = {}
+        self._asked_at: dict[Session, float] = {}
+        self._is_cut_off = True
+        self._complete_from = float("inf")
+        self._used_until = 0.0
+        self._could_hear = False
+        self._beat_at = 0.0
+        self._window: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Say the last words, and stop. Nobody is told anything any more."""
+        if self.in_use:
+            now = self._loop.time()
+            self.speaker.flush(now, req=self.listener.peers.next_request())
+            self.speaker.say_goodbye(now)
+        for timer in (self._window, self._beat):
+            if timer is not None:
+                timer.cancel()
+        self.in_use = False
+
+    def stats(self) -> PresenceStats:
+        """What is kept now."""
+        parts, views = self.speaker.parts.values(), self.listener.views.values()
+        return PresenceStats(
+            watched_rooms=len(views),
+            registrations=sum(map(len, self.speaker.watchers.values())),
+            held_users=sum(len(each.holds) for each in (*parts, *views)),
+            peers=len(self.listener.peers),
+        )
+
+    # -- what sessions do ------------------------------------------------------------------
+
+    def joined(self, session: Session, room: str, *, is_first: bool) -> None:
+        """Note that a session has joined a room; `is_first`: as its only member on this pod."""
+        if self.in_use:
+            is_first = is_first and self.listener.peers.are_watching()
+            self.speaker.note(room, session.user, None, is_first=is_first)
+            self._wake()
+
+    def left(self, session: Session, room: str, reason: words.Reason = "left") -> None:
+        """Note that a session leaves a room, by its own wish or not."""
+        if self.in_use:
+            hold = Hold(self._loop.time() + SETTLE_SECONDS, reason)
+            self.speaker.note(room, session.user, hold)
+            self._wake()
+
+    def ended(self, session: Session, rooms: list[str], ending: Ending) -> None:
+        """Note that a session ends, which is in these rooms."""
+        reconnect_at = self._reconnect_at.pop(session, None)
+        self._asked_at.pop(session, None)
+        if self.in_use:
+            hold = hold_of(ending, self._loop.time(), reconnect_at)
+            for room in rooms:
+                self.speaker.note(room, session.user, hold)
+            self._wake()
+
+    def told_to_reconnect(self, session: Session, at: float) -> None:
+        """Note that a session was told to come back at that time of the loop."""
+        if self.in_use:
+            self._reconnect_at[session] = at
+
+    def watch(self, session: Session, room: str) -> None:
+        """Tell a session, a member of the room, who is in it, from the next window on."""
+        self._watched(room).audience.add(session)
+
+    def unwatch(self, session: Session, room: str) -> None:
+        """Tell a session no more who is in a room."""
+        watched = self._rooms.get(room)
+        if watched is not None:
+            watched.audience.discard(session)
+            self._look_soon(room)
+
+    def ask(self, session: Session, room: str) -> bool:
+        """Give a session a roster of a room. Returns False if it has asked within a second."""
+        now = self._loop.time()
+        if now < self._asked_at.get(session, 0.0) + ASK_SECONDS:
+            return False
+        self._asked_at[session] = now
+        self._watched(room).audience.ask(session)
+        return True
+
+    def is_watching(self, session: Session, room: str) -> bool:
+        """Whether a session is told who is in a room."""
+        watched = self._rooms.get(room)
+        return watched is not None and session in watched.audience
+
+    def _watched(self, room: str) -> WatchedRoom:
+        watched = self._rooms.get(room)
+        if watched is None:
+            self._use()
+            view = self.listener.watch(room, self._loop.time())
+            audience = Audience(self._hub, self._names, room)
+            watched = self._rooms[room] = WatchedRoom(view, audience, partial(self._frame, room))
+        self._unwatch_at.pop(room, None)
+        self._look_soon(room)
+        return watched
+
+    # -- what other pods say ---------------------------------------------------------------
+
+    def canary_words(self) -> bytes:
+        """Make what this pod's next canary says."""
+        return words.encode(words.Canary(self.speaker.n, self.speaker.is_watching()))
+
+    def canary_received(self, pod_id: str, content: bytes) -> None:
+        """Take another pod's canary. Raises BadEnvelope, as the others do."""
+        canary = words.read_canary(content)
+        self.listener.canary_received(pod_id, canary)
+        self._heard(canary.watching)
+
+    def stream_received(self, pod_id: str, content: bytes) -> None:
+        """Take what a pod says to all."""
+        stream = words.read_stream(content)
+        self.listener.stream_received(pod_id, stream, self._loop.time())
+        self._heard(stream.watching)
+
+    def want_received(self, pod_id: str, content: bytes) -> None:
+        """Take a pod's request."""
+        self.listener.want_received(pod_id, words.read_want(content))
+        self._heard(True)
+
+    def parts_received(self, pod_id: str, content: bytes) -> None:
+        """Take a pod's answer."""
+        self.listener.parts_received(pod_id, words.read_parts(content), self._loop.time())
+        self._heard(False)
+
+    def _heard(self, watching: bool) -> None:
+        if watching:
+            self._use()
+        if self.in_use and (
+            self.listener.touched or self.listener.has_doubts or self.speaker.has_news
+        ):
+            self._wake()
+
+    # -- what becomes of Redis -------------------------------------------------------------
+
+    def could_hear(self) -> None:
+        """Note that something of this pod has just come back from Redis."""
+        self._could_hear = True
+
+    def cut_off(self) -> None:
+        """Note that other pods are not heard for certain: nobody has left for lack of words."""
+        self._is_cut_off = True
+
+    def connected(self) -> None:
+        """Note that other pods are heard again: all of them are asked anew, and ask us."""
+        self._is_cut_off = False
+        self._complete_from = self._loop.time() + 1.2 * self._beat_seconds
+        self.listener.peers.skip_beats()
+        self.listener.doubt_all()
+        self.speaker.skip()
+        self._due.update(dict.fromkeys(self._rooms))
+        if self.in_use:
+            self._wake()
+
+    def _say(self, kind: str, content: bytes) -> None:
+        if not self._is_cut_off:  # the others will notice that a number is missing
+            self._send(kind, content)
+
+    def _say_to(self, pod_id: str, kind: str, content: bytes) -> None:
+        if not self._is_cut_off:
+            self._send_to(pod_id, kind, content)
+
+    # -- windows ---------------------------------------------------------------------------
+
+    def _own_changed(self, room: str, members: list[words.Member]) -> None:
+        self.listener.own_changed(room, members, self._loop.time())
+
+    def _look_soon(self, room: str) -> None:
+        self._due[room] = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._window is None:
+            self._window = self._loop.call_later(WINDOW_SECONDS, self._flush)
+
+    def _flush(self, *, must_speak: bool = False) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+        now = self._loop.time()
+        request = self.listener.peers.next_request()
+        said = self.speaker.flush(now, req=request, must_speak=must_speak)
+        self.listener.flush(now, MAX_ENVELOPES - said)
+        due, self._due = self._due | dict.fromkeys(self.listener.touched), {}
+        self.listener.touched.clear()
+        for room in due:
+            watched = self._rooms.get(room)
+            if watched is not None and self._tell(room, watched, now):
+                self._due[room] = None
+        self.listener.rebuilt.clear()
+        self._unwatch(now)
+        if self._due or self._unwatch_at or self.listener.has_doubts or self.speaker.has_news:
+            self._wake()
+
+    def _tell(self, room: str, watched: WatchedRoom, now: float) -> bool:
+        """Tell sessions of a room; return whether to look at it again in the next window."""
+        if watched.audience.is_empty:
+            self._unwatch_at.setdefault(room, now + UNWATCH_SECONDS)
+        return watched.tell(
+            now,
+            is_complete=not self._is_cut_off
+            and now >= self._complete_from
+            and not self.listener.peers.is_doubted(room),
+            may_wait=not self._is_cut_off,
+            is_rebuilt=room in self.listener.rebuilt,
+        )
+
+    def _unwatch(self, now: float) -> None:
+        for room, at in list(self._unwatch_at.items()):
+            if at <= now:
+                del self._unwatch_at[room]
+                if self._rooms[room].audience.is_empty:
+                    del self._rooms[room]
+                    self._due.pop(room, None)
+                    self.listener.unwatch(room)
+
+    # -- beats -----------------------------------------------------------------------------
+
+    def _use(self) -> None:
+        self._used_until = self._loop.time() + IN_USE_SECONDS
+        self.in_use = True
+        if self._beat is None:
+            self._beat_at = self._loop.time()
+            self._listen_on()
+
+    def _listen_on(self) -> None:
+        self._beat = self._loop.call_later(self._beat_seconds, self._on_beat)
+
+    def _on_beat(self) -> None:
+        self._beat = None
+        now = self._loop.time()
+        if self.listener.views or self.listener.peers.are_watching():
+            self._used_until = now + IN_USE_SECONDS
+        self.in_use = now < self._used_until
+        late = now - self._beat_at > 1.5 * self._beat_seconds
+        self._beat_at = now
+        if late:
+            self.listener.peers.skip_beats()  # this pod stood still, and has not read yet
+        elif self._could_hear and not self._is_cut_off:
+            self.listener.beat(now)
+        self._could_hear = False
+        self.speaker.sweep(now)
+        since = now - ASK_SECONDS
+        self._asked_at = {session: at for session, at in self._asked_at.items() if at > since}
+        if self.listener.touched or self.draining:
+            self._flush(must_speak=self.draining)
+        if self.in_use or self.speaker.parts:
+            self._listen_on()
+
+
+Callable_ = Callable

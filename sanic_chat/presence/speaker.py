@@ -1,0 +1,316 @@
+"""The speaker: what this pod tells the others of its members, in one numbered stream.
+
+    joined, ended ─→ own parts ─→ (each window) flush ─→ a few stream envelopes, and answers
+    watch, wanted_by ─→ (each window) ──────────────────────┘
+
+The number of envelopes a window is bounded, whatever joins; what does not fit is told in the next.
+A room that no pod watches is not told of.
+
+May live here: what others are still to be told. Must not know what they tell us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from ..protocol.presence import (
+    MAX_WORDS_BYTES,
+    Info,
+    Member,
+    Numbers,
+    Part,
+    Parts,
+    Stream,
+    encode,
+    size_of,
+)
+from .holds import Hold
+from .own_part import OwnPart, held
+
+MAX_ENVELOPES = 8
+"""The envelopes of one window, wants included."""
+MAX_STREAM_ENVELOPES = 5
+"""Those of them that are the stream's, so that who asks is answered in any case."""
+MAX_LAST_ENVELOPES = 64
+"""The envelopes of a pod's last words."""
+
+Send = Callable[[str, bytes], None]
+"""`Control.send`: a kind, and its JSON."""
+SendTo = Callable[[str, str, bytes], None]
+"""`Control.send_to`: to a pod."""
+
+
+class Members(NamedTuple):
+    """The members of rooms on this pod, as its hub has them."""
+
+    users: Callable[[str], Iterable[str]]
+    """Returns the users in a room."""
+    presences: Callable[[str, str], tuple[int, Info | None]]
+    """Returns the sessions of a user in a room, and the info of the newest that has one."""
+
+
+class Speaker:
+    """Tells the other pods of one pod's members, in numbered envelopes.
+
+    `on_changed(room, members)` is told of the changes in a room that this pod itself watches.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        send: Send,
+        send_to: SendTo,
+        *,
+        on_changed: Callable[[str, list[Member]], None],
+    ) -> None:
+        self.n = 0
+        """The number of the last envelope."""
+        self.parts: dict[str, OwnPart] = {}
+        """The rooms that are watched by any pod and have members or holds, or that have holds."""
+        self.watchers: dict[str, set[str]] = {}
+        """The other pods that watch a room of `parts`."""
+        self._members = members
+        self._send = send
+        self._send_to = send_to
+        self._on_changed = on_changed
+        self._own: set[str] = set()  # the rooms that this pod watches
+        self._watch: dict[str, None] = {}
+        self._unwatch: dict[str, None] = {}
+        self._first: dict[str, None] = {}
+        self._noted: dict[str, None] = {}  # rooms with changes that are not told
+        self._answers: dict[tuple[str, int], dict[str, None]] = {}  # rooms, by pod and request
+
+    # -- what happens here -----------------------------------------------------------------
+
+    def note(self, room: str, user: str, hold: Hold | None, *, is_first: bool = False) -> None:
+        """Note that a session of a user has joined a room (no hold), or has left it.
+
+        `is_first`: it is the room's first member here.
+        """
+        part = self.parts.get(room)
+        if part is None and hold is not None:
+            part = self._part(room)
+        if part is not None:
+            part.note(user, hold)
+            if part.has_news:
+                self._noted[room] = None
+        if is_first:
+            self._first[room] = None
+
+    def watch(self, room: str, now: float) -> list[Member]:
+        """Watch a room: all pods are asked for it. Returns its members here."""
+        self._own.add(room)
+        self._unwatch.pop(room, None)
+        self._watch[room] = None
+        return self._watched(room).members(now)
+
+    def unwatch(self, room: str) -> None:
+        """Watch a room no more."""
+        self._own.discard(room)
+        if room in self._watch:
+            del self._watch[room]  # nobody was asked yet
+        else:
+            self._unwatch[room] = None
+        self._release(room)
+
+    def is_watching(self) -> bool:
+        """Whether this pod watches any room."""
+        return bool(self._own)
+
+    # -- what others ask -------------------------------------------------------------------
+
+    def wanted_by(self, peer: str, rooms: Iterable[str], req: int) -> None:
+        """Answer a pod's request in the next window, and tell it of these rooms from now on."""
+        wanted = self._answers.setdefault((peer, req), {})
+        for room in rooms:
+            wanted[room] = None
+            if room in self.parts or any(True for _ in self._members.users(room)):
+                self._watched(room)
+                self.watchers.setdefault(room, set()).add(peer)
+
+    def unwatched_by(self, peer: str, rooms: Iterable[str]) -> None:
+        """Tell a pod of these rooms no more."""
+        for room in rooms:
+            peers = self.watchers.get(room, set())
+            peers.discard(peer)
+            if not peers:
+                self.watchers.pop(room, None)
+                self._release(room)
+
+    def forget(self, peer: str) -> None:
+        """Tell a pod of nothing any more: it is gone."""
+        self._answers = {key: rooms for key, rooms in self._answers.items() if key[0] != peer}
+        self.unwatched_by(peer, [room for room, peers in self.watchers.items() if peer in peers])
+
+    def adopt(self, room: str, user: str, hold: Hold) -> None:
+        """Hold a user for a pod that has left, and cannot tell of it any more."""
+        part = self._part(room)
+        if user not in part.users:
+            part.holds.add(user, hold)
+
+    # -- the end of a window ---------------------------------------------------------------
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to say."""
+        return bool(self._noted or self._first or self._watch or self._unwatch or self._answers)
+
+    def flush(self, now: float, *, req: int, must_speak: bool = False) -> int:
+        """Say what is new, in at most `MAX_ENVELOPES`; return how many it were.
+
+        `req` is the number of the request that newly watched rooms are. `must_speak`: an empty
+        envelope is said if there is nothing new.
+        """
+        words = _Words(self._say, watching=self.is_watching(), req=req)
+        for field, rooms in (
+            ("watch", self._watch),
+            ("unwatch", self._unwatch),
+            ("first", self._first),
+        ):
+            while rooms and words.envelopes < MAX_STREAM_ENVELOPES:
+                room = next(iter(rooms))
+                del rooms[room]
+                words.add_room(field, room)
+        while self._noted and words.envelopes < MAX_STREAM_ENVELOPES:
+            room = next(iter(self._noted))
+            del self._noted[room]
+            self._say_changes(room, now, words)
+        words.end(must_speak=must_speak)
+        return words.envelopes + self._answer(now, MAX_ENVELOPES - words.envelopes)
+
+    def _say_changes(self, room: str, now: float, words: _Words) -> None:
+        part = self.parts.get(room)
+        if part is None:
+            return
+        changes, is_named_otherwise = part.take_changes(now)
+        if changes and room in self._own:
+            self._on_changed(room, changes)
+        if not self.watchers.get(room):
+            return
+        if part.is_large:
+            words.add_numbers(room, part.numbers)
+        elif is_named_otherwise or _size(room, changes) > MAX_WORDS_BYTES // 2:
+            words.add_room("first", room)  # so they ask for all of it
+        else:
+            for member in changes:
+                words.add_member(room, member)
+
+    def say_goodbye(self, now: float) -> None:
+        """Say the last words: who is held, and that this pod leaves."""
+        words = _Words(self._say, watching=False, req=0)
+        for room, part in self.parts.items():
+            for user, hold in part.holds.items(now):
+                if words.envelopes < MAX_LAST_ENVELOPES and user not in part.users:
+                    words.add_member(room, held(user, hold, now))
+        words.end(must_speak=True, leaving=True)
+
+    def skip(self) -> None:
+        """Leave a number out: what was said may be lost, and others are to ask again."""
+        self.n += 1
+
+    def sweep(self, now: float) -> None:
+        """Let go of holds that are over, and of rooms about which nothing is to be told."""
+        for room, part in list(self.parts.items()):
+            part.holds.take_ended(now)
+            if part.is_empty:
+                self.watchers.pop(room, None)
+            self._release(room)
+
+    def _say(self, stream: dict[str, Any]) -> None:
+        self.n += 1
+        self._send("stream", encode(Stream(self.n, **stream)))
+
+    def _answer(self, now: float, budget: int) -> int:
+        """Answer requests, with so many envelopes; the rest waits."""
+        said = 0
+        while self._answers and said < budget:
+            (peer, req), rooms = next(iter(self._answers.items()))
+            parts: dict[str, Part] = {}
+            size = 0
+            while rooms and size < MAX_WORDS_BYTES // 3:  # a part has two thirds at most
+                room = next(iter(rooms))
+                del rooms[room]
+                own = self.parts.get(room)
+                part = parts[room] = own.part(now) if own is not None and own.is_watched else []
+                size += _size(room, part)
+            if not rooms:
+                del self._answers[peer, req]
+            self._send_to(peer, "parts", encode(Parts(self.n, req, parts)))
+            said += 1
+        return said
+
+    # -- rooms -----------------------------------------------------------------------------
+
+    def _part(self, room: str) -> OwnPart:
+        part = self.parts.get(room)
+        if part is None:
+            presences = self._members.presences
+            part = self.parts[room] = OwnPart(lambda user: presences(room, user))
+        return part
+
+    def _watched(self, room: str) -> OwnPart:
+        part = self._part(room)
+        part.watch(self._members.users(room))
+        return part
+
+    def _release(self, room: str) -> None:
+        """Let go of what is known of a room that nobody watches."""
+        part = self.parts.get(room)
+        if part is None or room in self._own or room in self.watchers:
+            return
+        part.unwatch()
+        self._noted.pop(room, None)
+        if part.is_empty:
+            del self.parts[room]
+
+
+class _Words:
+    """What is said in a window, put into as few envelopes of a bounded size as it takes."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], None], *, watching: bool, req: int) -> None:
+        self.envelopes = 0
+        self._say = say
+        self._common = {"watching": watching, "req": req}
+        self._fields: dict[str, Any] = {}
+        self._size = 0
+
+    def add_room(self, field: str, room: str) -> None:
+        """Say a room in one of the lists of rooms."""
+        self._grow(_size(room, []))
+        self._fields.setdefault(field, []).append(room)
+
+    def add_member(self, room: str, member: Member) -> None:
+        """Say that a member of a room has changed."""
+        changes = self._fields.get("changes", {})
+        new = 0 if room in changes else _size(room, [])
+        self._grow(size_of(member.user, member.info) + new)
+        self._fields.setdefault("changes", {}).setdefault(room, []).append(member)
+
+    def add_numbers(self, room: str, numbers: Numbers) -> None:
+        """Say the numbers of a room."""
+        self._grow(_size(room, numbers))
+        self._fields.setdefault("changes", {})[room] = numbers
+
+    def end(self, *, must_speak: bool, leaving: bool = False) -> None:
+        """Say what is left; an empty envelope if there must be one."""
+        if self._fields or must_speak:
+            self._end_envelope(leaving=leaving)
+
+    def _grow(self, size: int) -> None:
+        if self._size + size > MAX_WORDS_BYTES:
+            self._end_envelope()
+        self._size += size
+
+    def _end_envelope(self, *, leaving: bool = False) -> None:
+        self._say(self._common | self._fields | {"leaving": leaving})
+        self._fields = {}
+        self._size = 0
+        self.envelopes += 1
+
+
+def _size(room: str, part: Part) -> int:
+    size = len(encode(room)) + 48
+    if isinstance(part, Numbers):
+        return size
+    return size + sum(size_of(member.user, member.info) for member in part)

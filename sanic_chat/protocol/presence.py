@@ -1,0 +1,123 @@
+"""Presence between pods: numbered streams, wants and parts, as the JSON of control envelopes.
+
+    stream   to all pods: what has changed, which rooms are watched, and a number in a row
+    want     to one pod: tell me your part of these rooms
+    parts    to one pod: the members on this pod, as of a number of its stream
+
+May live here: the shape of each, and its bounds. Must not know who says it when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from ..errors import BadEnvelope
+
+Reason = Literal["left", "lost", "kicked"]
+
+MAX_WORDS_BYTES = 48 * 1024
+"""The JSON of one envelope is cut at so many bytes."""
+
+MEMBER_BYTES = 48
+"""The bytes of a member beside its user and info: numbers, reason, punctuation."""
+
+
+class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a session's token says about its user, and the session that says it.
+
+    Of several sessions the newest client ID's counts.
+    """
+
+    client_id: str
+    content: msgspec.Raw
+
+
+class Member(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+    """A user in one room on one pod. With 0 sessions it is held for so long, and for that reason."""
+
+    user: str
+    sessions: int
+    hold_ms: int = 0
+    reason: Reason = "left"
+    info: Info | None = None
+
+
+class Numbers(msgspec.Struct, frozen=True, gc=False):
+    """The part of a pod that has too many members of a room to name them."""
+
+    sessions: int
+    users: int
+
+
+Part = list[Member] | Numbers
+
+
+class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a pod says to all others. `changes` are of single members, or new numbers."""
+
+    n: int
+    watching: bool = False
+    """Whether anybody on this pod watches any room."""
+    watch: list[str] = []
+    unwatch: list[str] = []
+    req: int = 0
+    """The number of the request that `watch` is."""
+    first: list[str] = []
+    """The rooms that have just got their first member here, or are told by name again."""
+    changes: dict[str, Part] = {}
+    leaving: bool = False
+    """Whether these are its last words."""
+
+
+class Canary(msgspec.Struct, frozen=True, gc=False):
+    """What a canary says: the number of the last stream envelope, and `Stream.watching`."""
+
+    n: int
+    watching: bool = False
+
+
+class Want(msgspec.Struct, frozen=True):
+    """A request for a pod's part of rooms."""
+
+    req: int
+    rooms: list[str]
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The answer to a `Want` or a `watch`, as of number `n` of the stream."""
+
+    n: int
+    req: int
+    rooms: dict[str, Part]
+
+
+encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+"""Makes the JSON of any of these."""
+
+
+def _reader(shape: Any) -> Callable[[bytes], Any]:
+    decode = msgspec.json.Decoder(shape).decode
+
+    def read(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BadEnvelope(f"{shape.__name__.lower()}: {error}") from None
+
+    return read
+
+
+read_stream: Callable[[bytes], Stream] = _reader(Stream)
+read_canary: Callable[[bytes], Canary] = _reader(Canary)
+read_want: Callable[[bytes], Want] = _reader(Want)
+read_parts: Callable[[bytes], Parts] = _reader(Parts)
+"""These raise BadEnvelope, with a sentence."""
+
+
+def size_of(user: str, info: Info | None) -> int:
+    """The bytes of a member in an envelope, and so at least those in a roster."""
+    size = len(encode(user)) + MEMBER_BYTES
+    return size if info is None else size + len(bytes(info.content)) + len(info.client_id)
