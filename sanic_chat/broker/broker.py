@@ -106,6 +106,8 @@ class Broker:
         proof_interval: float,
     ) -> None:
         self.endpoint = endpoint
+        self.proof_interval = proof_interval
+        """The seconds between two canaries."""
         self.subscriber = Subscriber(
             endpoint,
             name=f"sanic_chat:{pod_id}:subscriber",

@@ -20,6 +20,7 @@ from ..errors import BadEnvelope
 from ..hub.channel import Channel
 from ..hub.hub import Hub
 from ..logs.logger import RateLimitedWarning
+from ..presence.presence import Presence
 from ..protocol import events
 from ..protocol.envelope import parse_envelope
 from ..protocol.frames import text_frame
@@ -55,6 +56,7 @@ class BrokerEvents:
         hub: Hub,
         broker: Broker,
         control: Control,
+        presence: Presence,
         rooms: Rooms,
         answers: Answers,
         receipts: Receipts,
@@ -80,6 +82,7 @@ class BrokerEvents:
         self._hub = hub
         self._broker = broker
         self._control = control
+        self._presence = presence
         self._control_channels = control.channels
         self._rooms = rooms
         self._answers = answers
@@ -160,12 +163,15 @@ class BrokerEvents:
 
     def canary_returned(self, seconds: float) -> None:
         self.round_trips.observe(seconds)
+        self._presence.could_hear()
 
     def link_lost(self) -> None:
         self._answers.stop_waiting()
 
     def outage_began(self) -> None:
+        self._presence.cut_off()
         self._notifier.redis_is_away()
 
     def outage_ended(self, seconds: float, lossy: bool) -> None:
+        self._presence.connected()
         self._notifier.redis_is_back(seconds, lossy)

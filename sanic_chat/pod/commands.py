@@ -21,7 +21,10 @@ from .answers import Answers
 from .renewal import Renewal
 from .rooms import Rooms
 
-ACTIONS = ("join", "leave", "rooms", "ping", "auth")
+ACTIONS = ("join", "leave", "rooms", "who", "ping", "auth")
+
+Enter = Callable[[Session, str, ClientMessage, int], bool]
+"""Puts a session, which is in so many rooms, into another one; whether it is in one more then."""
 
 
 class Commands:
@@ -49,8 +52,8 @@ class Commands:
         """Execute the command in a system message, and answer it.
 
         Raises BadMessage: `bad_command`, `unknown_action`, `bad_room`, `forbidden_room`,
-        `too_many_rooms`, `not_in_room`, and what `Renewal.renew` raises. What is wrong with one of
-        several rooms stands in the answer instead.
+        `too_many_rooms`, `not_in_room`, `forbidden_presence`, `too_soon`, and what `Renewal.renew`
+        raises. What is wrong with one of several rooms stands in the answer instead.
         """
         command = parse_command(message)
         id = message.id or None
@@ -60,14 +63,23 @@ class Commands:
             self._answers.send(session, events.Rooms(self._rooms.of(session), id))
         elif command.action == "auth":
             self._renewal.renew(session, command.token, id)
+        elif command.action == "who":
+            self._who(session, resolve(parse_room_name(command.room, message), session.user), id)
         elif command.action in ("join", "leave"):
             joins = command.action == "join"
-            if command.rooms is None:
-                name = resolve(parse_room_name(command.room, message), session.user)
-                (self._join if joins else self._leave)(session, name, message)
-            else:
+            enter = self._enter_and_watch if command.presence else self._enter
+            if command.rooms is not None:
                 names = self._named(command.rooms, command.room, id)
-                (self._join_all if joins else self._leave_all)(session, names, message)
+                if joins:
+                    self._join_all(session, names, message, enter)
+                else:
+                    self._leave_all(session, names, message)
+                return
+            name = resolve(parse_room_name(command.room, message), session.user)
+            if joins:
+                self._join(session, name, message, enter)
+            else:
+                self._leave(session, name, message)
         else:
             raise BadMessage(
                 "unknown_action",
@@ -87,8 +99,8 @@ class Commands:
 
     # -- one room --------------------------------------------------------------------------
 
-    def _join(self, session: Session, name: str, message: ClientMessage) -> None:
-        self._enter(session, name, message, self._rooms.count(session))
+    def _join(self, session: Session, name: str, message: ClientMessage, enter: Enter) -> None:
+        enter(session, name, message, self._rooms.count(session))
 
         def answer(forbidden: Collection[str]) -> events.Event:
             id = message.id or None
@@ -102,14 +114,16 @@ class Commands:
 
     # -- several rooms ---------------------------------------------------------------------
 
-    def _join_all(self, session: Session, names: list[str], message: ClientMessage) -> None:
+    def _join_all(
+        self, session: Session, names: list[str], message: ClientMessage, enter: Enter
+    ) -> None:
         rooms = self._rooms.count(session)
 
-        def enter(session: Session, name: str, message: ClientMessage) -> None:
+        def enter_one(session: Session, name: str, message: ClientMessage) -> None:
             nonlocal rooms
-            rooms += self._enter(session, name, message, rooms)
+            rooms += enter(session, name, message, rooms)
 
-        results = [self._attempt(enter, session, name, message) for name in names]
+        results = [self._attempt(enter_one, session, name, message) for name in names]
         joined = [result.room for result in results if not result.error]
 
         def answer(forbidden: Collection[str]) -> events.Event:
@@ -163,10 +177,32 @@ class Commands:
             self._answers.send(session, events.forbidden_presence(name, id))
         return True
 
+    def _enter_and_watch(
+        self, session: Session, name: str, message: ClientMessage, rooms: int
+    ) -> bool:
+        """Do so, and tell it who is there from now on, in a room that it was in before, too."""
+        is_new = self._enter(session, name, message, rooms)
+        if self._rooms.may(session, "presence", name):
+            self._rooms.watch(session, name)
+        elif not (is_new and session.presence):  # else it was told just now
+            self._answers.send(session, events.forbidden_presence(name, message.id or None))
+        return is_new
+
     def _exit(self, session: Session, name: str, message: ClientMessage) -> None:
-        if self._rooms.find(session, name) is None:
-            raise BadMessage("not_in_room", f"You are not in room {name!r}", message.id or None)
+        self._check_is_in(session, name, message.id or None)
         self._rooms.leave(session, name)
+
+    def _who(self, session: Session, name: str, id: str | None) -> None:
+        self._check_is_in(session, name, id)
+        if not self._rooms.may(session, "presence", name):
+            refusal = events.forbidden_presence(name, id)
+            raise BadMessage(refusal.code, refusal.message, id)
+        if not self._rooms.ask(session, name):
+            raise BadMessage("too_soon", "One roster a second is sent; this was one more", id)
+
+    def _check_is_in(self, session: Session, name: str, id: str | None) -> None:
+        if self._rooms.find(session, name) is None:
+            raise BadMessage("not_in_room", f"You are not in room {name!r}", id)
 
     def _answer_when_confirmed(
         self, session: Session, names: list[str], make: Callable[[Collection[str]], events.Event]

@@ -115,6 +115,7 @@ async def _tell(pod: Pod, told: _Departures, began: float) -> None:
         # Counted from the drain's beginning for all of them, so that no two get the same.
         reconnect_in_ms = round((departure.reconnect_at - began) * 1000)
         pod.notifier.send(departure.session, events.Drain(reconnect_in_ms))
+        pod.presence.told_to_reconnect(departure.session, departure.reconnect_at)
 
 
 async def _close_in_time(pod: Pod, *departures: _Departures, patience: float) -> None:

@@ -23,7 +23,7 @@ from .rooms import Rooms, Wanted
 
 PROTOCOL = 1
 """The version of what clients and server say to each other; it changes with what breaks clients."""
-FEATURES = ("ack", "auth", "personal_rooms", "rooms")
+FEATURES = ("ack", "auth", "personal_rooms", "presence", "rooms")
 """The parts of it that a server may have, or not, by its version or its settings."""
 
 

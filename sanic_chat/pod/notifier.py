@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..hub.channel import Channel
 from ..protocol import events
 from ..protocol.frames import text_frame
-from ..protocol.message import MESSAGE_HEAD, NULL, SERVER_SENDER, encode_fields
+from ..protocol.message import MESSAGE_HEAD, NULL, SERVER_SENDER, encode_fields, json_text
 from ..protocol.stamp import Stamper
 from ..session.send_queue import OVERLOAD, Missed
 from ..session.session import Session
@@ -44,14 +44,17 @@ class Notifier:
 
     def frame(self, event: events.Event, channel: Channel | None = None) -> bytes:
         """Make an event's frame, for who connected to the room of `channel`; None: to none."""
+        room = NULL if channel is None else channel.json_room
+        return self._frame(b"system", room, events.encode(event))
+
+    def presence_frame(self, room: str, event: bytes) -> bytes:
+        """Make the frame of a presence event of a room, given its JSON."""
+        return self._frame(b"presence", json_text(room), event)
+
+    def _frame(self, type: bytes, room: bytes, data: bytes) -> bytes:
         id, timestamp = self._stamper.stamp()
         fields = encode_fields(
-            id=id,
-            type=b"system",
-            room=NULL if channel is None else channel.json_room,
-            sender=SERVER_SENDER,
-            data=events.encode(event),
-            timestamp=timestamp,
+            id=id, type=type, room=room, sender=SERVER_SENDER, data=data, timestamp=timestamp
         )
         return text_frame(fields, MESSAGE_HEAD)
 

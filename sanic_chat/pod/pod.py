@@ -22,10 +22,12 @@ from ..errors import BadMessage
 from ..hub.channel import Channel
 from ..hub.hub import Hub
 from ..logs.logger import RateLimitedWarning, logger
-from ..presence.announcer import Announcer
+from ..presence.presence import Presence
+from ..presence.speaker import Members
 from ..protocol import events
 from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
+from ..protocol.events import RESERVED_EVENTS, is_ours
 from ..protocol.forwarded import ClientAddresses
 from ..protocol.frames import text_frame
 from ..protocol.message import (
@@ -59,6 +61,7 @@ from .load import CHANNEL_BACKLOG_BYTES, Load
 from .notifier import Notifier
 from .receipts import Receipts
 from .renewal import Authenticate, Renewal
+from .room_members import RoomMembers
 from .rooms import Rooms, Wanted
 from .users import Users
 
@@ -144,11 +147,25 @@ class Pod:
         self.access = access
         self.bad_ends = BadEnds(loop)
         self.notifier = Notifier(self._stamper)
-        self.announcer = Announcer(
-            loop, hub, broker.publish, names, self._stamper, envelope_head=self._envelope_head
+        self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
+        members = RoomMembers(hub, self.users, names)
+        self.presence = Presence(
+            loop,
+            hub,
+            names,
+            members=Members(members.users, members.presences),
+            send=self.control.send,
+            send_to=self.control.send_to,
+            frame=self.notifier.presence_frame,
+            beat=broker.proof_interval,
         )
+        self.control.handle("canary", self.presence.canary_received)
+        self.control.handle("stream", self.presence.stream_received)
+        self.control.handle("want", self.presence.want_received)
+        self.control.handle("parts", self.presence.parts_received)
+        self.control.canary_words = self.presence.canary_words
         self.rooms = Rooms(
-            hub, broker, self.announcer, names, access, subscribe_timeout=subscribe_timeout
+            hub, broker, self.presence, names, access, subscribe_timeout=subscribe_timeout
         )
         self.greeter = Greeter(
             id,
@@ -186,7 +203,6 @@ class Pod:
         self.backpressure: Backpressure[Channel | None] = Backpressure(
             loop, is_relieved=self.load.is_relieved
         )
-        self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
         self.asking = Asking(
             id, self.control, is_proven=lambda: not broker.outage.is_on, dropped=self.dropped
         )
@@ -195,6 +211,7 @@ class Pod:
             hub=hub,
             broker=broker,
             control=self.control,
+            presence=self.presence,
             rooms=self.rooms,
             answers=self.answers,
             receipts=self.receipts,
@@ -227,14 +244,14 @@ class Pod:
         self.bad_ends.close()
         self.expiry.close()
         self.backpressure.close()
-        self.announcer.close()
+        self.presence.close()
         self.control.close()
         await self.broker.close(timeout)
         self.receipts.close()
 
     def begin_drain(self) -> None:
         """Accept no new sessions any more; those that there are go on as before."""
-        self.draining = True
+        self.draining = self.presence.draining = True
         self.broker.stop_proving()  # canaries would get in the way of the drain's questions
         self.control.beat()
 
@@ -270,6 +287,7 @@ class Pod:
 
     def session_ends(self, session: Session, ending: Ending) -> None:
         self.closes.note(ending)
+        self.presence.ended(session, self.rooms.of(session), ending)
         kind = kind_of(ending)
         if kind is not None:
             self.bad_ends.note(
@@ -335,6 +353,12 @@ class Pod:
         identity = session.identity
         if identity is not None and identity.permissions is not None and channel.room is not None:
             self._check_publish(session, channel.room, message)
+        if message.type == "presence" and is_ours(message.data):
+            raise BadMessage(
+                "reserved_event",
+                f"Presence events named {' and '.join(RESERVED_EVENTS)} are the server's own",
+                message.id or None,
+            )
         id, timestamp = self._stamper.stamp()
         if message.id:
             id = message.id.encode()

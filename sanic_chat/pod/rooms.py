@@ -2,11 +2,11 @@
 
     subscribe ─→ (Redis confirms) ─→ join ─→ … ─→ leave ─→ (the last one) ─→ unsubscribe, later
 
-A room's channels are subscribed to before its first member joins, and given up some time after its
+A room's channel is subscribed to before its first member joins, and given up some time after its
 last one has left.
 
-May live here: which channels belong to a room, and when they are subscribed to. Must not know what
-is said in a room.
+May live here: when a room's channel is subscribed to, and who is told of joins and leaves. Must not
+know what is said in a room.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import NamedTuple, cast
 from ..broker.broker import Broker
 from ..hub.channel import Channel
 from ..hub.hub import Hub
-from ..presence.announcer import Announcer
+from ..presence.presence import Presence
 from ..protocol.channels import RedisNames
 from ..protocol.message import json_text
 from ..protocol.permissions import Right
+from ..protocol.presence import Reason
 from ..session.session import Session
 from .access import Access
 
@@ -32,21 +33,17 @@ class Wanted(NamedTuple):
     room: str
     """Its normalised name."""
     presence: bool
-    """Whether the client is told who joins and leaves it."""
+    """Whether the client is told who is in it."""
 
 
 class Rooms:
-    """The rooms of one pod.
-
-    A session with `?events=presence` is in two channels of each of its rooms: that of the room, and
-    that of its presence.
-    """
+    """The rooms of one pod."""
 
     def __init__(
         self,
         hub: Hub,
         broker: Broker,
-        announcer: Announcer,
+        presence: Presence,
         names: RedisNames,
         access: Access,
         *,
@@ -59,7 +56,7 @@ class Rooms:
         self._names = names
         self._room_channel = names.room_channel  # asked for each message that names its room
         self._subscribe_timeout = subscribe_timeout
-        self._announcer = announcer
+        self._presence = presence
 
     # -- before a session joins ------------------------------------------------------------
 
@@ -133,28 +130,34 @@ class Rooms:
 
     def count(self, session: Session) -> int:
         """Return the number of rooms that a session is in."""
-        return len(self.of(session)) if session.presence else len(session.channels)
+        return sum(map(self._names.is_room, (channel.name for channel in session.channels)))
 
     def join(self, session: Session, name: str) -> Channel | None:
         """Make a session a member of a room. Returns None if it was closed meanwhile."""
-        channel = self._join(session, self._room_channel(name), name)
+        channel_name = self._room_channel(name)
+        channel = self._hub.channels.get(channel_name)
+        is_first = channel is None
         if channel is None:
+            channel = Channel(channel_name, name, json_text(name))
+            self._broker.subscribe(channel_name)
+        if not self._hub.join(session, channel):
+            if channel_name not in self._hub.channels:
+                self._emptied(channel)
             return None
         if session.default_channel is not None and session.default_channel.room == name:
             session.default_channel = channel  # it may have been gone in between
-        self._announcer.joined(session, name)
+        self._presence.joined(session, name, is_first=is_first)
         if session.presence and self.may(session, "presence", name):
-            self._join(session, self._names.presence_channel(name), name)
+            self._presence.watch(session, name)
         return channel
 
-    def leave(self, session: Session, name: str) -> None:
+    def leave(self, session: Session, name: str, reason: Reason = "left") -> None:
         """Take a session out of a room; first it is written what was delivered there before."""
-        channels = [self._room_channel(name)]
-        if session.presence:
-            channels.append(self._names.presence_channel(name))
-        for channel in filter(None, map(self._hub.channels.get, channels)):
+        channel = self._hub.channels.get(self._room_channel(name))
+        if channel is not None:
             self._hub.leave(session, channel)
-        self._announcer.left(session, name)
+        self._presence.unwatch(session, name)
+        self._presence.left(session, name, reason)
 
     def put_out(self, channel_name: bytes) -> list[tuple[Session, str]]:
         """Take all members out of a room whose channel Redis forbids; return each with the room."""
@@ -163,43 +166,31 @@ class Rooms:
             return []
         sessions = [cast(Session, member) for member in channel.members]
         for session in sessions:
-            self.leave(session, channel.room)
+            self.leave(session, channel.room, "kicked")
         return [(session, channel.room) for session in sessions]
 
     def leave_all(self, session: Session) -> None:
         """Take a session out of all rooms; it gets nothing any more."""
-        names = [each.room for each in session.channels if self._names.is_room(each.name)]
         self._hub.remove(session)
-        for name in names:
-            if name is not None:  # only the global room has none
-                self._announcer.left(session, name)
-
-    def _join(self, session: Session, channel_name: bytes, room: str) -> Channel | None:
-        channel = self._hub.channels.get(channel_name)
-        if channel is None:
-            channel = Channel(channel_name, room, json_text(room))
-            self._broker.subscribe(channel_name)
-        if self._hub.join(session, channel):
-            return channel
-        if channel_name not in self._hub.channels:
-            self._emptied(channel)
-        return None
 
     def _emptied(self, channel: Channel) -> None:
         self._broker.unsubscribe_later(channel.name)
 
+    # -- who is told who is there ------------------------------------------------------------
+
+    def watch(self, session: Session, name: str) -> None:
+        """Tell a session, which is in a room and may see that, who else is."""
+        self._presence.watch(session, name)
+
+    def ask(self, session: Session, name: str) -> bool:
+        """Tell it once, or once more; False if it has asked within a second."""
+        return self._presence.ask(session, name)
+
     def stop_presence(self, session: Session, name: str) -> bool:
-        """Tell a session no longer who joins and leaves a room. Returns whether it was told."""
-        channel = self._hub.channels.get(self._names.presence_channel(name))
-        if channel is None or session not in channel.members:
-            return False
-        self._hub.leave(session, channel)
-        return True
+        """Tell a session no longer who is in a room. Returns whether it was told."""
+        is_told = self._presence.is_watching(session, name)
+        self._presence.unwatch(session, name)
+        return is_told
 
     def _channels(self, wanted: Sequence[Wanted]) -> list[bytes]:
-        channels = []
-        for room, presence in wanted:
-            channels.append(self._room_channel(room))
-            if presence:
-                channels.append(self._names.presence_channel(room))
-        return channels
+        return [self._room_channel(each.room) for each in wanted]

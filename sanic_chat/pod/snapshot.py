@@ -63,7 +63,6 @@ def build_report(
     dropped = {
         **pod.dropped,
         "session_closed": pod.hub.undelivered,
-        "presence_limit": pod.announcer.dropped,
         "pod_behind": pod.broker_events.overload.dropped,
         **broker.dropped,
     }

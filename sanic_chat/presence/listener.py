@@ -191,4 +191,3 @@ def _chunks(rooms: Iterable[str]) -> Iterable[list[str]]:
             chunk, size = [], 0
         chunk.append(room)
     yield chunk
-

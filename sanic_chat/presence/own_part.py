@@ -48,7 +48,16 @@ class OwnPart:
     Somebody watches the room on some pod, or it has holds.
     """
 
-    __slots__ = ("_noted", "_presences", "_size", "holds", "infos", "is_watched", "sessions", "users")
+    __slots__ = (
+        "_noted",
+        "_presences",
+        "_size",
+        "holds",
+        "infos",
+        "is_watched",
+        "sessions",
+        "users",
+    )
 
     def __init__(self, presences: Presences) -> None:
         self._presences = presences

@@ -13,7 +13,6 @@ are, nor how words get to other pods.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -82,9 +81,7 @@ class Presence:
         self._beat_seconds = max(beat, MIN_BEAT_SECONDS)
         self._send = send
         self._send_to = send_to
-        self.speaker = Speaker(
-            members, self._say, self._say_to, on_changed=self._own_changed
-        )
+        self.speaker = Speaker(members, self._say, self._say_to, on_changed=self._own_changed)
         self.listener = Listener(self.speaker, self._say_to, beat=self._beat_seconds)
         self._rooms: dict[str, WatchedRoom] = {}
         self._due: dict[str, None] = {}  # rooms to be looked at in the next window
@@ -112,11 +109,12 @@ class Presence:
 
     def stats(self) -> PresenceStats:
         """What is kept now."""
-        parts, views = self.speaker.parts.values(), self.listener.views.values()
+        holds = [each.holds for each in self.speaker.parts.values()]
+        holds += [each.holds for each in self.listener.views.values()]
         return PresenceStats(
-            watched_rooms=len(views),
+            watched_rooms=len(self.listener.views),
             registrations=sum(map(len, self.speaker.watchers.values())),
-            held_users=sum(len(each.holds) for each in (*parts, *views)),
+            held_users=sum(map(len, holds)),
             peers=len(self.listener.peers),
         )
 
@@ -338,6 +336,3 @@ class Presence:
             self._flush(must_speak=self.draining)
         if self.in_use or self.speaker.parts:
             self._listen_on()
-
-
-Callable_ = Callable

@@ -176,9 +176,9 @@ class View:
         joined, updated = [], []
         news, self._news = self._news, {}
         for user in news:
-            bits = self._bits.get(user)
-            if bits is None:
+            if user not in self._bits:
                 continue
+            bits = self._bits[user]
             if bits <= TOLD and user not in self.holds:  # without a reason: it is given some time
                 self.holds.add(user, Hold(now + SETTLE_SECONDS, "left"))
             info = self.info_of(user)

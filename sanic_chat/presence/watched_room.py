@@ -58,8 +58,10 @@ class WatchedRoom:
             roster_for_all = not self._tell_changes(changes)
         if audience.newcomers.members:
             self._since = now if self._since is None else self._since
-        waits = may_wait and not is_complete and (
-            self._since is not None and now < self._since + PATIENCE_SECONDS
+        waits = (
+            may_wait
+            and not is_complete
+            and (self._since is not None and now < self._since + PATIENCE_SECONDS)
         )
         if roster_for_all or (audience.newcomers.members and not waits):
             frame = self._frame(self._roster(is_complete))

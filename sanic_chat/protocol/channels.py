@@ -15,6 +15,7 @@ class RedisNames:
     """
 
     __slots__ = (
+        "_newcomers",
         "_pod",
         "_presence",
         "control_channel",
@@ -33,6 +34,7 @@ class RedisNames:
         self.pods_key = start + b"pods"
         """The Redis set of all pods' IDs. Each pod's report is in its own key, and expires."""
         self._presence = start + b"presence:"
+        self._newcomers = start + b"newcomers:"
         self._pod = start + b"pod:"  # of channels and of keys, which Redis keeps apart
 
     def room_channel(self, room: str) -> bytes:
@@ -44,8 +46,12 @@ class RedisNames:
         return channel.startswith(self.room_prefix)
 
     def presence_channel(self, room: str) -> bytes:
-        """The channel of a room's joins and leaves, for sessions with `?events=presence`."""
+        """The channel of who is told of changes in a room; in this pod's hub only."""
         return self._presence + room.encode()
+
+    def newcomers_channel(self, room: str) -> bytes:
+        """The channel of who waits to be told who is in a room; in this pod's hub only."""
+        return self._newcomers + room.encode()
 
     def pod_channel(self, pod_id: str) -> bytes:
         """The channel on which other pods speak to this one."""

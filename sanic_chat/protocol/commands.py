@@ -19,6 +19,8 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     rooms: list[str] | None = None
     """Several rooms, in the place of `room`."""
     token: str = ""
+    presence: bool = False
+    """Whether a client that joins is to be told who is in the room."""
 
 
 _command_decoder = msgspec.json.Decoder(Command)

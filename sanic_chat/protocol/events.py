@@ -211,5 +211,24 @@ def forbidden_presence(room: str, id: str | None) -> Error:
     )
 
 
+RESERVED_EVENTS = ("roster", "changed")
+"""The events in messages of type `presence` that only the server sends."""
+
+
+class _Named(msgspec.Struct):
+    event: str = ""
+
+
+_read_name = msgspec.json.Decoder(_Named).decode
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether a client's presence message would be taken for one of the server's."""
+    try:
+        return _read_name(data).event in RESERVED_EVENTS
+    except msgspec.DecodeError:
+        return False
+
+
 encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 """Makes an event's JSON, compact and in UTF-8."""

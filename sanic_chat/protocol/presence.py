@@ -36,7 +36,7 @@ class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Member(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
-    """A user in one room on one pod. With 0 sessions it is held for so long, and for that reason."""
+    """A user in a room, and its sessions on one pod. With none it is held, for that reason."""
 
     user: str
     sessions: int

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from redis import asyncio as redis
-
 from sanic_chat.presence.announcer import WINDOW_SECONDS
 
 from ..support.clients import non_reader, own_stats, receive_until, running_server
