@@ -82,7 +82,7 @@ class Clients:
 
         def rests() -> bool:
             return (
-                not (pod.answers._waiting or pod.hub.held_bytes or pod.announcer._timer)
+                not (pod.answers._waiting or pod.hub.held_bytes)
                 and pod.broker.publisher._is_idle
                 and subscriber.confirmed == subscriber.wanted
             )

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sanic_chat.presence.announcer import WINDOW_SECONDS
+from sanic_chat.presence.presence import WINDOW_SECONDS
 from websockets.asyncio.client import ClientConnection
 
 from sanic_chat.pod.sampler import INTERVAL_SECONDS

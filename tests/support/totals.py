@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sanic_chat.presence.announcer import WINDOW_SECONDS
+from sanic_chat.presence.presence import WINDOW_SECONDS
 
 from .harness import DEADLINE, ServerProcess, wait_until
 
