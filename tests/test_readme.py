@@ -40,6 +40,7 @@ from sanic_chat.stats.report import (
     BacklogReport,
     KeysReport,
     PodReport,
+    PresenceReport,
     RedisReport,
     SendQueuesReport,
 )
@@ -264,6 +265,7 @@ async def test_fields_of_the_stats() -> None:
     rows = {row["field"]: row["meaning"] for row in STATS.table("pods")}
     same(code(rows["`backlog`"]), set(BacklogReport.__struct_fields__))
     same(code(rows["`send_queues`"]), set(SendQueuesReport.__struct_fields__))
+    same(code(rows["`presence`"]), set(PresenceReport.__struct_fields__))
     assert set(code(rows["`keys`"])) - {"null"} == set(KeysReport.__struct_fields__)
 
 

@@ -195,8 +195,7 @@ class Commands:
     def _who(self, session: Session, name: str, id: str | None) -> None:
         self._check_is_in(session, name, id)
         if not self._rooms.may(session, "presence", name):
-            refusal = events.forbidden_presence(name, id)
-            raise BadMessage(refusal.code, refusal.message, id)
+            raise BadMessage("forbidden_presence", events.forbidden_presence(name, id).message, id)
         if not self._rooms.ask(session, name):
             raise BadMessage("too_soon", "One roster a second is sent; this was one more", id)
 

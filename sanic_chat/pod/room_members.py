@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import msgspec
-
 from ..hub.hub import Hub
 from ..protocol.channels import RedisNames
 from ..protocol.presence import Info
@@ -37,7 +35,7 @@ class RoomMembers:
             return 0, None
         sessions = [each for each in self._users.of(user) if each in channel.members]
         infos = [
-            Info(each.client_id, msgspec.Raw(each.identity.info))
+            Info.of(each.client_id, each.identity.info)
             for each in sessions
             if each.identity is not None and each.identity.info is not None
         ]

@@ -14,7 +14,14 @@ from msgspec import UNSET, UnsetType
 
 from ..protocol.personal_room import PERSONAL
 from ..stats.metrics import HistogramMetrics, ProcessMetrics, WorkerMetrics
-from ..stats.report import BacklogReport, KeysReport, PodReport, RedisReport, SendQueuesReport
+from ..stats.report import (
+    BacklogReport,
+    KeysReport,
+    PodReport,
+    PresenceReport,
+    RedisReport,
+    SendQueuesReport,
+)
 from .pod import Pod
 from .readiness import why_unready
 from .sampler import Sampler
@@ -96,6 +103,7 @@ def build_report(
         send_queues=SendQueuesReport(
             clients=len(pod.send_queues), bytes=pod.send_queues.held_bytes
         ),
+        presence=PresenceReport(**pod.presence.stats()._asdict()),
         heartbeat_timeouts=pod.heartbeat.timeouts,
         sessions_failed=pod.sessions_failed,
         redis=RedisReport(

@@ -39,7 +39,7 @@ MIN_BEAT_SECONDS = 1.0
 
 
 class PresenceStats(NamedTuple):
-    """What presence keeps at one moment."""
+    """The sizes of what presence keeps at one moment."""
 
     watched_rooms: int
     """The rooms that sessions of this pod are told of."""
@@ -52,7 +52,7 @@ class PresenceStats(NamedTuple):
 
 
 class Presence:
-    """Who is in which room, on all pods, for the sessions of one pod.
+    """Tells the sessions of one pod who is in their rooms, on all pods.
 
     `send` and `send_to` speak to all other pods, and to one. `frame(room, event)` makes the frame
     of an event. A beat is `beat` seconds, or one, if that is more: each pod says something in it.
@@ -108,7 +108,7 @@ class Presence:
         self.in_use = False
 
     def stats(self) -> PresenceStats:
-        """What is kept now."""
+        """The sizes of what is kept now."""
         holds = [each.holds for each in self.speaker.parts.values()]
         holds += [each.holds for each in self.listener.views.values()]
         return PresenceStats(

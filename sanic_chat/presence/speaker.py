@@ -266,7 +266,7 @@ class Speaker:
 
 
 class _Words:
-    """What is said in a window, put into as few envelopes of a bounded size as it takes."""
+    """Puts the words of a window into as few envelopes of a bounded size as it takes."""
 
     def __init__(self, say: Callable[[dict[str, Any]], None], *, watching: bool, req: int) -> None:
         self.envelopes = 0

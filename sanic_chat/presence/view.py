@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import msgspec
-
 from ..protocol.presence import Info, Member, Numbers, Part, Reason, size_of
 from .holds import SETTLE_SECONDS, Hold, Holds
 from .own_part import Size
@@ -82,11 +80,11 @@ class View:
         Users that it does not name any more have time to be seen elsewhere.
         """
         if isinstance(part, Numbers):
-            self._drop(bit, ())
+            self._take_off(bit, ())
             self._numbers[bit] = part
             return
         self._numbers.pop(bit, None)
-        for user in self._drop(bit, {member.user for member in part}):
+        for user in self._take_off(bit, {member.user for member in part}):
             self._hold(user, Hold(now + SETTLE_SECONDS, "left"))
         self.change(bit, part, now)
 
@@ -103,13 +101,13 @@ class View:
 
     def remove(self, bit: int, hold: Hold) -> None:
         """Remove a pod: its users are held, in case they come back elsewhere."""
-        for user in self._drop(bit, ()):
+        for user in self._take_off(bit, ()):
             self._hold(user, hold)
         self._numbers.pop(bit, None)
         self._users.pop(bit, None)
 
-    def _drop(self, bit: int, keep: Iterable[str]) -> list[str]:
-        """Drop a pod's users but those to `keep`; return those that are on no other pod."""
+    def _take_off(self, bit: int, keep: Iterable[str]) -> list[str]:
+        """Take a pod off all users but those to `keep`; return those that are on no other pod."""
         gone = [user for user, bits in self._bits.items() if bits & bit and user not in keep]
         for user in gone:
             self._set(bit, Member(user, 0))
@@ -153,9 +151,9 @@ class View:
             if not infos:
                 del self._infos[user]
         if info is not None:
-            content = msgspec.Raw(bytes(info.content))  # else it would keep its whole envelope
-            self._infos.setdefault(user, {})[bit] = Info(info.client_id, content)
-            self._size.bytes += len(bytes(content))
+            content = bytes(info.content)
+            self._infos.setdefault(user, {})[bit] = Info.of(info.client_id, content)
+            self._size.bytes += len(content)
 
     # -- what is told ----------------------------------------------------------------------
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from ..protocol import events
 from .audience import Audience
 from .view import Changes, View
@@ -107,6 +105,5 @@ class WatchedRoom:
         members = []
         for user in users:
             info = self.view.info_of(user)
-            content = msgspec.UNSET if info is None else info.content
-            members.append(events.RosterMember(user, content))
+            members.append(events.RosterMember(user, None if info is None else info.content))
         return members

@@ -133,11 +133,11 @@ class Nack(Event, tag="nack"):
     message: str
 
 
-class RosterMember(msgspec.Struct, gc=False):
-    """A user in a room, and what its token says of it."""
+class RosterMember(msgspec.Struct, gc=False, omit_defaults=True):
+    """A user in a room, and what its token says of it, if it says anything."""
 
     user: str
-    info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    info: msgspec.Raw | None = None
 
 
 class Departed(msgspec.Struct, gc=False):

@@ -26,7 +26,7 @@ MEMBER_BYTES = 48
 
 
 class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What a session's token says about its user, and the session that says it.
+    """The info of a token, and the session whose token it is.
 
     Of several sessions the newest client ID's counts.
     """
@@ -34,8 +34,13 @@ class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
     client_id: str
     content: msgspec.Raw
 
+    @classmethod
+    def of(cls, client_id: str, content: bytes) -> Info:
+        """Make one of JSON, whose bytes are copied: else it could keep its whole envelope."""
+        return cls(client_id, msgspec.Raw(bytes(content)))
 
-class Member(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+
+class Member(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A user in a room, and its sessions on one pod. With none it is held, for that reason."""
 
     user: str
@@ -56,7 +61,7 @@ Part = list[Member] | Numbers
 
 
 class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a pod says to all others. `changes` are of single members, or new numbers."""
+    """The words of a pod to all others. `changes` are of single members, or new numbers."""
 
     n: int
     watching: bool = False
@@ -73,7 +78,7 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Canary(msgspec.Struct, frozen=True, gc=False):
-    """What a canary says: the number of the last stream envelope, and `Stream.watching`."""
+    """The words of a canary: the number of the last stream envelope, and `Stream.watching`."""
 
     n: int
     watching: bool = False

@@ -38,6 +38,15 @@ class SendQueuesReport(Struct, kw_only=True):
     bytes: Count | UnsetType = UNSET
 
 
+class PresenceReport(Struct, kw_only=True):
+    """The sizes of what a pod keeps to tell who is in a room."""
+
+    watched_rooms: Count | UnsetType = UNSET
+    registrations: Count | UnsetType = UNSET
+    held_users: Count | UnsetType = UNSET
+    peers: Count | UnsetType = UNSET
+
+
 class RedisReport(Struct, kw_only=True):
     """A pod's links to Redis."""
 
@@ -86,6 +95,7 @@ class PodReport(Struct, kw_only=True):
     messages_dropped: dict[str, Count]
     backlog: BacklogReport | UnsetType = UNSET
     send_queues: SendQueuesReport | UnsetType = UNSET
+    presence: PresenceReport | UnsetType = UNSET
     heartbeat_timeouts: Count | UnsetType = UNSET
     sessions_failed: Count | UnsetType = UNSET
     redis: RedisReport | UnsetType = UNSET

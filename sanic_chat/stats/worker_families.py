@@ -14,14 +14,14 @@ from msgspec import UnsetType
 
 from .exposition import Family, Kind, Sample, Value, histogram, labelled, single
 from .metrics import HistogramMetrics, WorkerMetrics
-from .report import BacklogReport, KeysReport, RedisReport, SendQueuesReport
+from .report import BacklogReport, KeysReport, PresenceReport, RedisReport, SendQueuesReport
 
 DROP_REASONS = (
     "bad_command", "bad_envelope", "bad_id", "bad_json", "bad_message", "bad_room",
-    "closed_by_client", "connection_lost", "forbidden_publish", "forbidden_room", "late_answer",
-    "no_tokens", "not_handled", "not_in_room", "overload", "pod_behind",
+    "closed_by_client", "connection_lost", "forbidden_presence", "forbidden_publish", "forbidden_room",
+    "late_answer", "no_tokens", "not_handled", "not_in_room", "overload", "pod_behind",
     "protocol_violation", "publish_expired", "publish_queue_full", "publish_refused",
-    "publish_unconfirmed", "session_closed", "session_failed", "slow_consumer", "token_expired",
+    "publish_unconfirmed", "reserved_event", "session_closed", "session_failed", "slow_consumer", "token_expired",
     "too_many_rooms", "too_soon", "unauthorized", "unknown_action", "wrong_user",
 )  # fmt: skip
 REFUSAL_CODES = (
@@ -56,6 +56,11 @@ def _backlog(worker: WorkerMetrics) -> BacklogReport:
 def _queues(worker: WorkerMetrics) -> SendQueuesReport:
     queues = worker.report.send_queues
     return SendQueuesReport() if isinstance(queues, UnsetType) else queues
+
+
+def _presence(worker: WorkerMetrics) -> PresenceReport:
+    presence = worker.report.presence
+    return PresenceReport() if isinstance(presence, UnsetType) else presence
 
 
 def _keys(worker: WorkerMetrics) -> KeysReport:
@@ -252,6 +257,24 @@ OF_WORKERS: tuple[_OfWorker, ...] = (
         "send_queue_messages",
         "Messages in each send queue, looked at once a second.",
         "send_queue",
+    ),
+    _worker(
+        "presence_watched_rooms",
+        "gauge",
+        "Rooms whose members clients of the worker are told of.",
+        lambda it: _presence(it).watched_rooms,
+    ),
+    _worker(
+        "presence_registrations",
+        "gauge",
+        "Rooms of the worker that other workers watch, once for each of them.",
+        lambda it: _presence(it).registrations,
+    ),
+    _worker(
+        "presence_held_users",
+        "gauge",
+        "Users who have gone and count as present for a while, in case they come back.",
+        lambda it: _presence(it).held_users,
     ),
     _worker(
         "descriptor_shortages",

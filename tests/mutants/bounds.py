@@ -5,7 +5,6 @@ from __future__ import annotations
 from . import Mutant
 
 PUBLISHER = ("tests/broker/test_publisher.py",)
-ANNOUNCER = ("tests/presence/test_announcer.py",)
 ANSWERS = ("tests/pod/test_answers.py",)
 
 MUTANTS = (
@@ -44,35 +43,6 @@ MUTANTS = (
         "fills = channel.pending_bytes > CHANNEL_BACKLOG_BYTES or (",
         "fills = False or (",
         ("tests/pod/test_who_is_held.py",),
-    ),
-    # -- presence --------------------------------------------------------------------------
-    Mutant(
-        "a join and a leave within a window cancel each other",
-        "sanic_chat/presence/announcer.py",
-        "            del pending[session]\n",
-        "            pending[session] = event\n",
-        ANNOUNCER,
-    ),
-    Mutant(
-        "of a room 200 announcements go out for each window",
-        "sanic_chat/presence/announcer.py",
-        "            for session, event in islice(pending.items(), MAX_PER_WINDOW):\n",
-        "            for session, event in pending.items():\n",
-        ANNOUNCER,
-    ),
-    Mutant(
-        "announcements that are dropped are counted",
-        "sanic_chat/presence/announcer.py",
-        "            self.dropped += max(0, len(pending) - MAX_PER_WINDOW)\n",
-        "",
-        ANNOUNCER,
-    ),
-    Mutant(
-        "announcements leave turns to everybody else",
-        "sanic_chat/presence/announcer.py",
-        "        due = list(islice(self._due, PER_TURN))\n",
-        "        due = list(self._due)\n",
-        ANNOUNCER,
     ),
     # -- answers ---------------------------------------------------------------------------
     Mutant(

@@ -31,15 +31,15 @@ MUTANTS = (
     Mutant(
         "the rooms of a client are counted once a command",
         COMMANDS,
-        "rooms += self._enter(session, name, message, rooms)",
-        "self._enter(session, name, message, self._rooms.count(session))",
+        "rooms += enter(session, name, message, rooms)",
+        "enter(session, name, message, self._rooms.count(session))",
         (STEPS,),
     ),
     Mutant(
         "the rooms that one command joins count for the next of them",
         COMMANDS,
-        "rooms += self._enter(session, name, message, rooms)",
-        "self._enter(session, name, message, rooms)",
+        "rooms += enter(session, name, message, rooms)",
+        "enter(session, name, message, rooms)",
         ("tests/server/test_rooms.py::test_many_at_once",),
     ),
     Mutant(

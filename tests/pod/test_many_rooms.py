@@ -22,6 +22,7 @@ import redis.asyncio
 from sanic_chat.broker.publisher import _head
 from sanic_chat.config.settings import Config
 from sanic_chat.pod.rooms import Wanted
+from sanic_chat.presence import presence
 from sanic_chat.protocol.personal_room import resolve
 from sanic_chat.session.session import Session, State
 from sanic_chat.worker import Worker
@@ -77,8 +78,10 @@ class Clients:
         assert set(rooms) <= set(self.pod.rooms.of(session))
 
     async def rest(self) -> None:
-        """Return once no answer, no message and no announcement is under way; take what came."""
+        """End a window; return once no answer and no message is under way; take what came."""
         pod, subscriber = self.pod, self.pod.broker.subscriber
+        if pod.presence._window is not None:
+            pod.presence._flush()
 
         def rests() -> bool:
             return (
@@ -110,13 +113,16 @@ async def a_pod(redis: RedisProcess) -> AsyncIterator[Clients]:
     worker = Worker(config, redis_url=redis.url, name="test")
     clients = Clients(worker)
     await worker.pod.start()
-    try:
-        yield clients
-    finally:
-        for session in worker.pod.heartbeat.sessions():
-            session.abort()
-        await worker.pod.closed_sessions.wait()
-        await worker.pod.close(1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presence, "WINDOW_SECONDS", 3600.0)
+        worker.pod.presence._complete_from = 0.0  # nobody waits for other pods
+        try:
+            yield clients
+        finally:
+            for session in worker.pod.heartbeat.sessions():
+                session.abort()
+            await worker.pod.closed_sessions.wait()
+            await worker.pod.close(1.0)
         for client in clients.sockets:
             client.close()
 
@@ -220,7 +226,8 @@ async def test_steps_in_proportion(
         few, some, many = [await action(clients, count) for count in (8, 68, 128)]
     one_more, one_more_of_many = (some - few) / 60, (many - some) / 60
     print(f"{one_more:.0f} steps for each of few rooms, {one_more_of_many:.0f} for each of many")
-    assert one_more_of_many < one_more * 1.1
+    # To put what waits in n rooms in order takes n log n, and each watched one has a roster.
+    assert one_more_of_many < one_more * (1.25 if action in (watch, watch_no_more) else 1.1)
 
 
 async def test_the_last_of_many_rooms(shared_redis: RedisProcess) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from redis import asyncio as redis
+
 from sanic_chat.presence.presence import WINDOW_SECONDS
 
 from ..support.clients import non_reader, own_stats, receive_until, running_server

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sanic_chat.presence.presence import WINDOW_SECONDS
 from websockets.asyncio.client import ClientConnection
 
 from sanic_chat.pod.sampler import INTERVAL_SECONDS
+from sanic_chat.presence.presence import WINDOW_SECONDS
 
 from ..support.clients import RawClient, on_pods, receive_data, running_server
 from ..support.harness import (

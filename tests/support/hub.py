@@ -49,10 +49,15 @@ class HubHandler(RecordingHandler):
         echo: bool = True,
         system_events: bool = False,
         stalled: bool = False,
+        client_id: str = "anna",
     ) -> Session:
         """A session in some rooms; a stalled one has one message in its transport already."""
         session = Session(
-            self, client_id="anna", sender=b'"anna"', echo=echo, system_events=system_events
+            self,
+            client_id=client_id,
+            sender=b'"%b"' % client_id.encode(),
+            echo=echo,
+            system_events=system_events,
         )
         transport = RecordingTransport()
         transport.set_protocol(session)

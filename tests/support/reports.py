@@ -12,6 +12,7 @@ from sanic_chat.stats.report import (
     BacklogReport,
     KeysReport,
     PodReport,
+    PresenceReport,
     RedisReport,
     SendQueuesReport,
 )
@@ -74,6 +75,7 @@ FULL_REPORT = pod_report(
     messages_dropped={"bad_json": 1},
     backlog=BacklogReport(bytes=0, held=0, holds=0),
     send_queues=SendQueuesReport(clients=0, bytes=0),
+    presence=PresenceReport(watched_rooms=1, registrations=2, held_users=3, peers=1),
     heartbeat_timeouts=0,
     sessions_failed=0,
     redis=RedisReport(
