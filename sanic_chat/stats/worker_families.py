@@ -19,8 +19,8 @@ from .report import BacklogReport, KeysReport, PresenceReport, RedisReport, Send
 DROP_REASONS = (
     "bad_command", "bad_envelope", "bad_id", "bad_json", "bad_message", "bad_room",
     "closed_by_client", "connection_lost", "forbidden_presence", "forbidden_publish",
-    "forbidden_room", "late_answer", "no_tokens", "not_handled", "not_in_room", "overload", "pod_behind",
-    "protocol_violation", "publish_expired", "publish_queue_full", "publish_refused",
+    "forbidden_room", "late_answer", "no_tokens", "not_handled", "not_in_room", "overload",
+    "pod_behind", "protocol_violation", "publish_expired", "publish_queue_full", "publish_refused",
     "publish_unconfirmed", "reserved_event", "session_closed", "session_failed", "slow_consumer",
     "token_expired", "too_many_rooms", "too_soon", "unauthorized", "unknown_action", "wrong_user",
 )  # fmt: skip

@@ -374,11 +374,11 @@ async def receive(client: ClientConnection, timeout: float = DEADLINE) -> dict[s
 async def receive_event(
     client: ClientConnection, event: str, timeout: float = DEADLINE
 ) -> dict[str, Any]:
-    """Skip messages until a system message with that event; returns its data."""
+    """Skip messages until one of the server's own with that event; returns its data."""
     async with asyncio.timeout(timeout):
         while True:
             message = await receive(client)
-            if message["type"] == "system" and message["data"]["event"] == event:
+            if message["from"] == "server" and message["data"]["event"] == event:
                 data: dict[str, Any] = message["data"]
                 return data
 

@@ -26,7 +26,7 @@ def build(data: Any, **changes: bytes) -> bytes:
     return MESSAGE_HEAD + encode_fields(**{**values, **changes}, data=data)
 
 
-def command(action: str, **more: str) -> str:
+def command(action: str, **more: object) -> str:
     """A command as a client sends it."""
     return json.dumps({"type": "system", "data": {"action": action, **more}})
 
