@@ -30,6 +30,7 @@ from ..support.harness import (
     receive_event,
 )
 from ..support.markdown import Page
+from ..support.rosters import Watcher
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
 FORBIDDEN, UNAUTHORIZED, POLICY_VIOLATION = 4403, 4401, 1008
@@ -145,8 +146,7 @@ async def test_who_may_not_see(server: ServerProcess, room: str) -> None:
     ):
         assert is_refused(await receive(client), "forbidden_presence")
         async with server.connect(room, headers=bearer(token("late"))):
-            while (await receive(other))["from"] != "late":
-                pass
+            await Watcher(other).until(lambda it: "late" in it.users)
         assert (await answer_to(client, "join", room=f"{room}-2"))["code"] == "forbidden_presence"
         await client.send(json.dumps({"data": "done"}))
         while (message := await receive(client))["type"] != "chat":
