@@ -45,12 +45,12 @@ from ..session.session import Session
 from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers
-from .asking import Asking
 from .backpressure import Backpressure
 from .bad_ends import BadEnds, kind_of
 from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .closes import Closes
+from .cluster import Cluster
 from .commands import Commands
 from .control import Control
 from .expiry import Expiry
@@ -187,8 +187,15 @@ class Pod:
             loop, is_relieved=self.load.is_relieved
         )
         self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
-        self.asking = Asking(
-            id, self.control, is_proven=lambda: not broker.outage.is_on, dropped=self.dropped
+        self.cluster = Cluster(
+            id,
+            broker=broker,
+            control=self.control,
+            hub=hub,
+            rooms=self.rooms,
+            users=self.users,
+            names=names,
+            dropped=self.dropped,
         )
         self.broker_events = BrokerEvents(
             id,
