@@ -33,7 +33,7 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
     handshake = handshake_of(request, room)
     take = partial(take_socket, request)
     try:
-        checked = upgrader.check(handshake)
+        checked = upgrader.check(handshake, request.transport)
         if request.method != "GET":  # RFC 6455 section 4.1
             raise upgrade_required()
         await upgrader.accept_when_subscribed(checked, take)
