@@ -60,6 +60,7 @@ from .stats.metrics import encode_metrics
 from .upgrade.fast_path import FastPathProtocol
 from .upgrade.sanic_http import ChatRequest, ChatRouter, files_of
 from .version import VERSION
+from .web.api import api_blueprint
 from .web.asgi import refuse_asgi
 from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
@@ -75,7 +76,7 @@ STOP_MARGIN_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 75.0
 """The time for which an idle connection is kept: load balancers close it before."""
 MAX_REQUEST_BYTES = 64 * 1024
-"""The bytes of a request's body that are read and dropped: no route needs one."""
+"""The bytes of a request's body that are read and dropped. Routes that need one read it."""
 DRAIN_PRIORITY = -10
 """Sanic runs stop listeners in reverse: this one goes before its own clean-up."""
 LAST_BEFORE_START = -10
@@ -214,6 +215,8 @@ def _make_app(config: Config | None) -> ChatServer:
         app.blueprint(chat_blueprint("chat_without_prefix", url_prefix=""))
         app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
+    if config.api_keys:
+        app.blueprint(api_blueprint(url_prefix=config.api_prefix))
 
     app.main_process_start(_raise_limits)
     app.main_process_start(_warn_of_doubts)

@@ -2,8 +2,10 @@
 
 ChatError
 ├── ConfigError         a setting is wrong: the server does not start
-├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
-│   └── TryAgainLater   there is no place for the client now, but there may be soon
+├── RequestRefused      a request is answered with an HTTP error
+│   ├── UpgradeRefused      a handshake, instead of 101
+│   │   └── TryAgainLater   there is no place for the client now, but there may be soon
+│   └── ApiRefused          a request of a backend
 ├── SubscribeRefused    Redis forbids a channel: the join that needs it is refused
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
@@ -23,6 +25,13 @@ MAX_SENTENCE_CHARACTERS = 300
 """The bound of a sentence that tells a client of its mistake."""
 
 
+def cut(sentence: str) -> str:
+    """Cut a sentence to `MAX_SENTENCE_CHARACTERS`: it may repeat what a client sent."""
+    if len(sentence) <= MAX_SENTENCE_CHARACTERS:
+        return sentence
+    return f"{sentence[: MAX_SENTENCE_CHARACTERS - 1]}…"
+
+
 class ChatError(Exception):
     """The base of all errors below."""
 
@@ -31,8 +40,8 @@ class ConfigError(ChatError):
     """A setting is wrong; the text names the variable, the bad value and what is allowed."""
 
 
-class UpgradeRefused(ChatError):
-    """A handshake is refused: HTTP `status`, a `code` for programs, a sentence, and headers."""
+class RequestRefused(ChatError):
+    """A request is refused: HTTP `status`, a `code` for programs, a sentence, and headers."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -42,6 +51,19 @@ class UpgradeRefused(ChatError):
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+
+
+class UpgradeRefused(RequestRefused):
+    """A handshake is refused."""
+
+
+class ApiRefused(RequestRefused):
+    """A request of a backend is refused; the sentence is cut to `MAX_SENTENCE_CHARACTERS`."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, code, cut(message), headers)
 
 
 class TryAgainLater(UpgradeRefused):
@@ -62,11 +84,9 @@ class BadMessage(ChatError):
     """
 
     def __init__(self, code: str, message: str, id: str | None = None) -> None:
-        if len(message) > MAX_SENTENCE_CHARACTERS:
-            message = f"{message[: MAX_SENTENCE_CHARACTERS - 1]}…"
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = cut(message)
+        super().__init__(self.message)
         self.id = id
 
 

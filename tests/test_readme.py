@@ -29,6 +29,7 @@ from sanic_chat.errors import CloseConnection
 from sanic_chat.pod.commands import ACTIONS
 from sanic_chat.pod.greeter import FEATURES
 from sanic_chat.protocol import events
+from sanic_chat.protocol.api_keys import SCOPES
 from sanic_chat.protocol.frames import CloseCode, parse_close
 from sanic_chat.protocol.handshake import SUBPROTOCOL
 from sanic_chat.protocol.message import MESSAGE_TYPES
@@ -58,6 +59,7 @@ def source() -> Source:
     return Source(ROOT / "sanic_chat")
 
 
+API = Page(ROOT / "docs/api.md")
 README = Page(ROOT / "README.md")
 PROTOCOL = Page(ROOT / "docs/protocol.md")
 STATS = Page(ROOT / "docs/stats.md")
@@ -143,6 +145,21 @@ def test_refusals() -> None:
     ]
     names = {(status, re.sub(r"\W+", "_", status.phrase).lower()) for status in HTTPStatus}
     same([one for one in documented if one not in names or one in found], found)
+
+
+def test_errors_of_the_api() -> None:
+    """Status and code of every request of a backend that is refused."""
+    found = source().find("ApiRefused", 0, 1) | {
+        (503, code) for (code,) in source().find("Failure", 0)
+    }
+    same(
+        [(int(row["status"]), name) for row in API.table("Errors") for name in code(row["code"])],
+        found,
+    )
+
+
+def test_scopes() -> None:
+    same(API.column("Keys", "scope"), set(SCOPES))
 
 
 def test_reasons_of_ready() -> None:

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from ..protocol.api_keys import ApiKey
 from ..protocol.forwarded import Network
 from ..protocol.message import MESSAGE_OVERHEAD_BYTES
 from . import readers
@@ -377,6 +378,16 @@ class Config:
         "Name of a cookie that may hold the token, for pages that may connect "
         "(CHAT_ALLOWED_ORIGINS, which then may not have *, null or file://). Empty: no cookie is "
         "looked at.",
+    )
+
+    api_keys: tuple[ApiKey, ...] = _setting(
+        "CHAT_API_KEYS",
+        (),
+        readers.api_keys,
+        "Keys with which backends use the HTTP API: publish may publish, read may ask, admin may "
+        "disconnect and drain. Several may be good at a time, while one takes the place of "
+        "another. Empty: there is no API.",
+        secret=True,
     )
 
     log_format: str = _setting(

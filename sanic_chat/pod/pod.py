@@ -57,6 +57,7 @@ from .expiry import Expiry
 from .greeter import Greeter
 from .load import CHANNEL_BACKLOG_BYTES, Load
 from .notifier import Notifier
+from .publishing import Publishing
 from .receipts import Receipts
 from .renewal import Authenticate, Renewal
 from .rooms import Rooms, Wanted
@@ -185,6 +186,16 @@ class Pod:
         self.load = Load(hub, broker, max_bytes=backpressure_bytes)
         self.backpressure: Backpressure[Channel | None] = Backpressure(
             loop, is_relieved=self.load.is_relieved
+        )
+        self.publishing = Publishing(
+            broker,
+            hub=hub,
+            names=names,
+            rooms=self.rooms,
+            load=self.load,
+            stamper=self._stamper,
+            has_personal_rooms=access.personal_rooms,
+            retry_after=retry_after,
         )
         self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
         self.cluster = Cluster(

@@ -15,6 +15,7 @@ class RedisNames:
     """
 
     __slots__ = (
+        "_once",
         "_pod",
         "_presence",
         "control_channel",
@@ -32,6 +33,7 @@ class RedisNames:
         """The start of the channel of every room, and of no other."""
         self.pods_key = start + b"pods"
         """The Redis set of all pods' IDs. Each pod's report is in its own key, and expires."""
+        self._once = start + b"once:"
         self._presence = start + b"presence:"
         self._pod = start + b"pod:"  # of channels and of keys, which Redis keeps apart
 
@@ -54,3 +56,7 @@ class RedisNames:
     def pod_key(self, pod_id: bytes) -> bytes:
         """The key of a pod's report, which expires once the pod is gone."""
         return self._pod + pod_id
+
+    def once_key(self, id: bytes) -> bytes:
+        """The key that notes, for a minute, that a message of this ID was published."""
+        return self._once + id.lower()

@@ -4,8 +4,9 @@ The one file that knows Sanic's HTTP protocol from the inside. What it touches t
 `HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
 `.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
 `.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `Request._parsed_url`, `.raw_url`,
-`.recv_buffer`, `Router.resolve`, `Http.upgrade_websocket` (as `request.stream`), the `is_websocket`
-attribute that lets a route's handler return nothing, and of several certificates
+`.recv_buffer`, `Router.resolve`, `Http.upgrade_websocket` and `.request_max_size` (of
+`request.stream`), the `is_websocket` attribute that lets a route's handler return nothing, and of
+several certificates
 `CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests name each of them.
 """
 
@@ -224,6 +225,20 @@ def take_socket(request: Request) -> tuple[asyncio.Transport, bytes] | None:
     # Sanic asks this, not the handler, whether a request may end without a response.
     cast(Http, request.stream).upgrade_websocket = True
     return transport, early
+
+
+async def read_body(request: Request, *, limit: int) -> bytes | None:
+    """Return the body of a request whose route is a stream; None if it is over `limit` bytes.
+
+    Of a longer one no more is read, and its connection is closed with the answer.
+    """
+    stream = cast(Http, request.stream)
+    stream.request_max_size = limit
+    try:
+        await request.receive_body()  # type: ignore[no-untyped-call]
+    except PayloadTooLarge:
+        return None
+    return bytes(request.body)
 
 
 def files_of(tls: Any) -> Any:

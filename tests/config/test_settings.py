@@ -60,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_USER_CLAIM": "sub",
     "AUTH_EXPIRY": "close",
     "AUTH_COOKIE": None,
+    "CHAT_API_KEYS": (),
     "CHAT_LOG_FORMAT": "text",
     "CHAT_LOG_LEVEL": "info",
     "CHAT_LOG_CLIENTS": False,
@@ -395,6 +396,45 @@ class TestAuth:
     def test_a_secret_is_taken_as_it_stands(self, secret: str):
         """Backslashes and quotes are part of a secret."""
         assert value_of("AUTH_SECRET", secret) == secret
+
+
+class TestApiKeys:
+    OTHER = SECRET[::-1]
+
+    @pytest.mark.parametrize("between", [",", "\n", " ,\r\n\n, "])
+    def test_several(self, between: str):
+        """They stand in one line with commas, or one in each line of a file."""
+        text = f"web:publish+read:{SECRET}{between}web:admin:{self.OTHER}\n"
+        first, second = value_of("CHAT_API_KEYS", text)
+        assert (first.name, first.scopes) == ("web", {"publish", "read"})
+        assert (second.name, second.scopes) == ("web", {"admin"})
+        assert first.digest != second.digest
+
+    @pytest.mark.parametrize(
+        ("text", "where"),
+        [
+            (",", ""),
+            ("web", ", whose key 1 has no two colons"),
+            (
+                f"a:read:{SECRET},,b:write:{OTHER}",
+                ", whose key 2 (b) has a scope that there is not",
+            ),
+            (f"a:read:{SECRET},b:read:x", ", whose key 2 (b) has a secret of 1 characters"),
+            (f"a:read:{SECRET}\nb:admin:{SECRET}", ", whose key 2 has the secret of another"),
+            (
+                ",".join(f"key-{number}:read:{SECRET}{number}" for number in range(101)),
+                ", with more than 100 keys",
+            ),
+        ],
+    )
+    def test_bad_keys(self, text: str, where: str):
+        """They are refused, with what is wrong with which of them and what is allowed, unseen."""
+        error = refusal({"CHAT_API_KEYS": text})
+        assert error.startswith(
+            f"CHAT_API_KEYS is a value that is not shown{where}; allowed is name:scope+scope:secret"
+        )
+        assert SECRET not in error
+        assert self.OTHER not in error
 
 
 class TestSecrecy:
