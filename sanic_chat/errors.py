@@ -10,6 +10,9 @@ ChatError
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
 ├── TooManyQuestions    pods are asked too much at a time: ask again in a second
+├── PublishError        a backend's message has not been confirmed by Redis
+│   ├── NotPublished        it has reached nobody
+│   └── PublishUnconfirmed  it may have reached everybody
 ├── BadReport           what stands in a pod's place cannot be read: counted and left out
 └── CloseConnection     a close error: the connection ends with this close code
 
@@ -78,7 +81,7 @@ class SubscribeRefused(ChatError):
 
 
 class BadMessage(ChatError):
-    """A client's message is refused. It gets back `code` and sentence, with its `id` if known.
+    """A message is refused. Its client gets back `code` and sentence, with its `id` if known.
 
     The sentence may repeat what the client sent, and is cut to `MAX_SENTENCE_CHARACTERS`.
     """
@@ -100,6 +103,25 @@ class TooManyQuestions(ChatError):
 
 class BadReport(ChatError):
     """The value of a pod's key on Redis is no report; the text says why."""
+
+
+class PublishError(ChatError):
+    """A backend's message has not been confirmed by Redis; `id` is the message's."""
+
+    def __init__(self, message: str, id: str) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class NotPublished(PublishError):
+    """A message has reached nobody: Redis was not reached, or said no. It may be tried again."""
+
+
+class PublishUnconfirmed(PublishError):
+    """A message was sent to Redis, and no answer has come: it may have reached everybody.
+
+    Who tries again with the same `id` lets clients drop the double.
+    """
 
 
 class CloseConnection(ChatError):
