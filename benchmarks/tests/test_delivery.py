@@ -61,6 +61,15 @@ def test_a_fault_of_the_server_is_noticed(
         assert result.faults.total == 1
 
 
+def test_servers_have_rooms_of_their_own(the_bench: Bench) -> None:
+    """Pods that go on hearing a room of the last round hear nothing of another server's."""
+    faulty = System("faulty", "", COMMAND)
+    with the_bench.server(faulty) as one, the_bench.server(faulty) as other:
+        names = {server.wire.room_name(room) for server in (one, other) for room in (0, 99_999)}
+    assert len(names) == 4
+    assert len({len(name) for name in names}) == 1
+
+
 def named(faults: Faults) -> set[str]:
     """The names of those that there were."""
     return {name for name, count in asdict(faults).items() if count}
