@@ -9,14 +9,15 @@ how one is carried out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import ApiRefused
 from .message import MAX_SENDER_CHARACTERS, UUID, MessageType
-from .personal_room import ME, personal_room
+from .personal_room import MAX_USER_CHARACTERS, ME, personal_room
 from .room_name import ROOM_NAME_RULE, normalise_room_name
 
 MAX_MESSAGES: Final = 100
@@ -24,6 +25,14 @@ MAX_MESSAGES: Final = 100
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """The bytes that the body of a request may have besides those of the largest message."""
+
+MAX_LIMIT: Final = 1000
+"""The entries of a page that may be asked for."""
+
+MAX_TEXT_CHARACTERS: Final = 12 * MAX_USER_CHARACTERS + 1
+"""The bound of a text in a query: the longest room's name has as many."""
+
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 Sender = Annotated[str, Meta(min_length=1, max_length=MAX_SENDER_CHARACTERS)]
 User = Annotated[str, Meta(min_length=1, max_length=MAX_SENDER_CHARACTERS)]
@@ -63,6 +72,36 @@ class Published(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Whether a message of this id was published within the last minute, and this one was not."""
     error: Failure | UnsetType = UNSET
     """Why it is not certain to have been published."""
+
+
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
+
+
+class RoomsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question for rooms, by name."""
+
+    prefix: Text = ""
+    """The start of their names."""
+    after: Text = ""
+    """The last name of the page before."""
+    limit: Limit = 100
+
+
+class RoomQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question for a room and its members, by user."""
+
+    name: Text
+    after: Text = ""
+    limit: Limit = 100
+
+
+class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question for the sessions of a user, by client ID."""
+
+    id: User
+    after: Text = ""
+    limit: Limit = 100
 
 
 class Post(NamedTuple):
@@ -158,6 +197,26 @@ def _room(text: str, which: str) -> str:
             f"{which} is for {text!r:.60}, which is no room's name: {ROOM_NAME_RULE}",
         )
     return name
+
+
+def parse_query(text: str, type: type[Q]) -> Q:
+    """Read the query of a URL. Raises ApiRefused, 400 `bad_query`."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=10, errors="strict")
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("one name stands there twice")
+        return msgspec.convert(found, type, strict=False)
+    except (ValueError, msgspec.ValidationError) as error:
+        names = ", ".join(type.__struct_fields__)
+        raise ApiRefused(
+            400, "bad_query", f"The query cannot be read: {error}; it may have {names}"
+        ) from None
+
+
+def room_of(name: str) -> str:
+    """Return a room's normalised name. Raises ApiRefused, 400 `bad_room`."""
+    return _room(name, "The question")
 
 
 def encode(answer: Any) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sanic import HTTPResponse, Request
 
-from ..errors import ApiRefused
+from ..errors import ApiRefused, TooManyQuestions
 from ..protocol.api import encode
 from ..protocol.api_keys import Scope, find_key
 from .errors import refusal_response
@@ -43,6 +43,10 @@ def for_key(scope: Scope, handler: Handler) -> Route:
             told, status = await handler(request)
         except ApiRefused as refusal:
             return refusal_response(refusal)
+        except TooManyQuestions as error:
+            return refusal_response(
+                ApiRefused(503, "too_many_questions", str(error), retry_after(request))
+            )
         headers = {"Cache-Control": "no-store"}
         if status == 503:
             headers |= retry_after(request)

@@ -10,7 +10,16 @@ import msgspec
 import pytest
 
 from sanic_chat.errors import MAX_SENTENCE_CHARACTERS, ApiRefused
-from sanic_chat.protocol.api import MAX_MESSAGES, Failure, Post, Published, encode, parse_posts
+from sanic_chat.protocol.api import (
+    MAX_MESSAGES,
+    Failure,
+    Post,
+    Published,
+    RoomsQuery,
+    encode,
+    parse_posts,
+    parse_query,
+)
 
 LARGEST = 1000
 
@@ -125,6 +134,45 @@ def test_what_is_no_message(body: Any, status: int, code: str, sentence: str) ->
     found = refusal(body)
     assert (found.status, found.code) == (status, code)
     assert found.message.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("", RoomsQuery()),
+        ("prefix=&after=&limit=100", RoomsQuery()),
+        ("prefix=a%2Fb+c&after=%C3%A9&limit=1", RoomsQuery("a/b c", "é", 1)),
+        ("limit=1000", RoomsQuery(limit=1000)),
+        ("prefix=10&after=null", RoomsQuery("10", "null")),
+    ],
+)
+def test_queries(text: str, query: RoomsQuery) -> None:
+    """Names and values are percent-decoded, and only numbers become some."""
+    assert parse_query(text, RoomsQuery) == query
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("limit=0", "Expected `int` >= 1 - at `$.limit`"),
+        ("limit=1001", "Expected `int` <= 1000 - at `$.limit`"),
+        ("limit=ten", "Expected `int`, got `str` - at `$.limit`"),
+        ("limit=", "Expected `int`, got `str` - at `$.limit`"),
+        ("limit=1&limit=2", "one name stands there twice"),
+        ("first=1", "Object contains unknown field `first`"),
+        ("prefix=%ff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (f"after={'x' * 3074}", "Expected `str` of length <= 3073 - at `$.after`"),
+        ("&".join(f"a{number}=" for number in range(11)), "Max number of fields exceeded"),
+    ],
+)
+def test_bad_queries(text: str, why: str) -> None:
+    """It is said what is wrong, and which names there are."""
+    with pytest.raises(ApiRefused) as raised:
+        parse_query(text, RoomsQuery)
+    assert (raised.value.status, raised.value.code) == (400, "bad_query")
+    assert raised.value.message == (
+        f"The query cannot be read: {why}; it may have prefix, after, limit"
+    )
 
 
 def test_outcomes() -> None:

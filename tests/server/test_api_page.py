@@ -10,8 +10,9 @@ import subprocess
 from typing import Any
 from uuid import UUID
 
+from ..support.backend import backend
 from ..support.clients import on_pods
-from ..support.harness import DEADLINE, ROOT, ServerProcess
+from ..support.harness import DEADLINE, ROOT, ServerProcess, eventually
 from ..support.markdown import Page
 
 PAGE = Page(ROOT / "docs" / "api.md")
@@ -70,7 +71,12 @@ async def test_the_examples(start_server, shared_redis):
     )
     examples = EXAMPLE.findall(PAGE.text)
     assert len(examples) == len(PAGE.code_blocks("sh")) - 1
-    async with on_pods(server, 2, "lobby"):
+    async with on_pods(server, 2, "lobby"), backend(server.http, made["CHAT_API_KEY"]) as program:
+
+        async def is_told() -> bool:
+            return (await program.get("/room", name="lobby")).json()["sessions"] == 2
+
+        await eventually(is_told, "the pods know each other")
         for command, answer in examples:
             shown = json.loads(answer)
             if "duplicate" in answer:  # which it is the second time
