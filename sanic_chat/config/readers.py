@@ -66,6 +66,18 @@ def _number(kind: Callable[[str], float], low: float, high: float, allowed: str)
     return read
 
 
+def some_of(*words: str) -> Reader:
+    """Some of these words, with commas between them."""
+
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in text.split(","))
+        if not set(found) <= set(words):
+            raise NotAllowed(f"some of {', '.join(words)}, with commas between them")
+        return found
+
+    return read
+
+
 def one_of(*words: str) -> Reader:
     """One of these words, as it stands here."""
 
@@ -203,6 +215,15 @@ def origins(text: str) -> tuple[str, ...]:
             "http://localhost:3000, without a path and in ASCII, or * for all"
         )
     return origins
+
+
+def address(text: str) -> str:
+    """An address, or a host's name, and a port."""
+    host, _, port = text.rpartition(":")
+    is_host = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]", host)
+    if not (is_host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise NotAllowed("an address and a port, like 127.0.0.1:9000 or [::1]:9000")
+    return text
 
 
 def networks(text: str) -> tuple[Network | str, ...]:

@@ -44,10 +44,14 @@ _LATE = (
 class ChatRequest(Request[Any, Any]):
     """Sanic's request, with a path. Without one Sanic's router raises an error of its own."""
 
-    __slots__ = ()
+    __slots__ = ("is_admins",)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.is_admins = self.transport is not None and isinstance(
+            self.transport.get_protocol(), AdminProtocol
+        )
+        """Whether it came by the admin socket."""
         if self._parsed_url.path is None:
             raise BadURL("The request's URL has no path")
         if self.raw_url.count(b"%") > MAX_ESCAPES:
@@ -177,6 +181,23 @@ class ChatHttpProtocol(HttpProtocol):
         if stage is Stage.IDLE:
             return Phase.IDLE if self.state["requests_count"] else Phase.HEAD
         return Phase.BUSY
+
+
+class AdminProtocol(ChatHttpProtocol):
+    """The protocol of a connection to the admin socket: always HTTP, and bounded as all others."""
+
+    __slots__ = ()
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        worker = self.app.ctx.worker
+        worker.http_connections = self.connections  # lets the drain reach them
+        self._connection_limit = worker.connection_limit
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)  # type: ignore[no-untyped-call]
+        assert self._connection_limit is not None
+        self._connection_limit.add(transport)
 
 
 def answers_with_a_socket(handler: H) -> H:

@@ -18,6 +18,9 @@ from ..protocol.api import encode
 from ..protocol.api_keys import Scope, find_key
 from .errors import refusal_response
 
+STATS, METRICS = "stats", "metrics"
+"""The subjects that CHAT_OPEN may have."""
+
 
 class Answer(NamedTuple):
     """An answer that is no refusal."""
@@ -51,6 +54,22 @@ def for_key(scope: Scope, handler: Handler) -> Route:
         if status == 503:
             headers |= retry_after(request)
         return HTTPResponse(encode(told), status, headers, "application/json")
+
+    return answer
+
+
+def unless_open(subject: str, route: Route) -> Route:
+    """Make a route that takes a key to read, unless there are none, or it is in CHAT_OPEN."""
+
+    @wraps(route)
+    async def answer(request: Request) -> HTTPResponse:
+        config = request.app.ctx.config
+        try:
+            if config.api_keys and subject not in config.open_subjects:
+                check_key(request, "read")
+        except ApiRefused as refusal:
+            return refusal_response(refusal)
+        return await route(request)
 
     return answer
 

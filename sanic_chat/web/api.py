@@ -7,6 +7,7 @@ from sanic import Blueprint
 from .access import for_key
 from .directory import room, rooms, user
 from .errors import READS
+from .ports import for_admins
 from .publish import publish
 
 
@@ -14,7 +15,7 @@ def api_blueprint(*, url_prefix: str) -> Blueprint:
     """Make the routes of the API under a prefix."""
     blueprint = Blueprint("api", url_prefix=url_prefix)
     for handler in (rooms, room, user):
-        blueprint.add_route(for_key("read", handler), f"/{handler.__name__}", READS)
+        blueprint.add_route(for_admins(for_key("read", handler)), f"/{handler.__name__}", READS)
     # As streams, so that no body is read before the key.
-    blueprint.add_route(for_key("publish", publish), "/publish", ("POST",), stream=True)
+    blueprint.add_route(for_admins(for_key("publish", publish)), "/publish", ("POST",), stream=True)
     return blueprint

@@ -61,6 +61,8 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_EXPIRY": "close",
     "AUTH_COOKIE": None,
     "CHAT_API_KEYS": (),
+    "CHAT_ADMIN_LISTEN": None,
+    "CHAT_OPEN": (),
     "CHAT_LOG_FORMAT": "text",
     "CHAT_LOG_LEVEL": "info",
     "CHAT_LOG_CLIENTS": False,
@@ -254,6 +256,11 @@ class TestTexts:
             ("CHAT_GLOBAL_PUBLISH", "server", "server"),
             ("CHAT_PERSONAL_ROOMS", "off", "off"),
             ("CHAT_SUBPROTOCOLS", "chat.v1, json", ("chat.v1", "json")),
+            ("CHAT_ADMIN_LISTEN", "127.0.0.1:1", "127.0.0.1:1"),
+            ("CHAT_ADMIN_LISTEN", "[fe80::1%eth0]:65535", "[fe80::1%eth0]:65535"),
+            ("CHAT_ADMIN_LISTEN", "admin.internal:9000", "admin.internal:9000"),
+            ("CHAT_OPEN", "stats", ("stats",)),
+            ("CHAT_OPEN", "metrics , stats", ("metrics", "stats")),
             ("AUTH_AUDIENCE", "chat", ("chat",)),
             ("AUTH_AUDIENCE", "https://a.example/x , chat", ("https://a.example/x", "chat")),
             ("AUTH_ISSUER", "https://issuer.example/", ("https://issuer.example/",)),
@@ -335,6 +342,23 @@ class TestTexts:
                     "https://[::1",
                     "http://",
                 )
+            ),
+            *(
+                ("CHAT_ADMIN_LISTEN", text, "an address and a port, like 127.0.0.1:9000")
+                for text in (
+                    "9000",
+                    ":9000",
+                    "::1:9000",
+                    "127.0.0.1",
+                    "a:0",
+                    "a:65536",
+                    "a:x",
+                    "a b:1",
+                )
+            ),
+            *(
+                ("CHAT_OPEN", text, "some of stats, metrics, with commas between them")
+                for text in ("all", "stats,", "stats metrics")
             ),
             *(("AUTH_ENABLED", text, "yes, on") for text in ("2", "ja", "enabled")),
             *(

@@ -65,3 +65,27 @@ def test_a_body_without_a_key(api):
     """It is not read before the key is: however large, the answer is the same."""
     _, response = api.post(f"{PREFIX}/publish", content=b"x" * 2_000_000)
     assert_error(response, 401, "unauthorized")
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+@pytest.mark.parametrize("path", ["/ws/stats", "/metrics"])
+def test_stats_and_metrics(api, run_app, prefix, path):
+    """With keys they take one to read, unless they are open; without keys they take none."""
+
+    def get(client, **headers):
+        return client.get(prefix + path, headers=headers)[1]
+
+    assert get(api, **bearer(SECRETS["read"])).status == 200
+    assert_error(get(api), 401, "unauthorized")
+    assert_error(get(api, **bearer(SECRETS["publish"])), 403, "forbidden_scope")
+    assert get(run_app()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("subjects", "statuses"),
+    [(("stats",), [200, 401]), (("metrics",), [401, 200]), (("stats", "metrics"), [200, 200])],
+)
+def test_what_is_open(run_app, subjects, statuses):
+    client = run_app(api_keys=api_keys(API_KEYS), open_subjects=subjects)
+    found = [client.get(f"{PREFIX}{path}")[1].status for path in ("/ws/stats", "/metrics")]
+    assert found == statuses
