@@ -30,6 +30,7 @@ SECTIONS = {
     "max_connections": "Limits of a client, and of time",
     "stats_interval": "Stats",
     "allowed_origins": "Who may connect",
+    "api_keys": "Backends",
     "log_format": "The log",
     "restart_limit": "Workers that die, or hang",
 }

@@ -12,15 +12,43 @@ from .version import VERSION as __version__
 if TYPE_CHECKING:
     from .app import create_app
     from .config.settings import Config
-    from .errors import ChatError, ConfigError
+    from .errors import (
+        BadMessage,
+        ChatError,
+        ConfigError,
+        NotPublished,
+        PublishError,
+        PublishUnconfirmed,
+    )
+    from .publishing.publish import Published, apublish, publish
 
-__all__ = ["ChatError", "Config", "ConfigError", "__version__", "create_app"]
+__all__ = [
+    "BadMessage",
+    "ChatError",
+    "Config",
+    "ConfigError",
+    "NotPublished",
+    "PublishError",
+    "PublishUnconfirmed",
+    "Published",
+    "__version__",
+    "apublish",
+    "create_app",
+    "publish",
+]
 
 _HOMES = {
+    "BadMessage": "errors",
     "ChatError": "errors",
     "Config": "config.settings",
     "ConfigError": "errors",
+    "NotPublished": "errors",
+    "PublishError": "errors",
+    "PublishUnconfirmed": "errors",
+    "Published": "publishing.publish",
+    "apublish": "publishing.publish",
     "create_app": "app",
+    "publish": "publishing.publish",
 }
 
 

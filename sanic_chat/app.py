@@ -3,7 +3,7 @@
 Sanic's listeners call:
 
     main process   main_process_start   embedded Redis, if there is no REDIS_URL; watchdog; the
-                                        memory for metrics
+                                        memory for metrics; the admin socket
                    main_process_ready   supervisor; metrics of the main process
                    main_process_stop    embedded Redis ends
     each worker    before_server_start  signals, watch over the main process; the worker starts
@@ -21,6 +21,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -47,7 +48,7 @@ from .new_settings import SettingsReader, check_certificates, read_nothing_but
 from .process import rehearsal
 from .process.descriptors import open_standard_streams, raise_limit
 from .process.embedded_redis import EmbeddedRedis, find_server_program
-from .process.listener import Listener
+from .process.listener import Listener, listen_at, socket_handle, socket_of
 from .process.orphans import stop_with_the_main_process
 from .process.os_signals import LEAVE, LEVEL_SIGNALS, WorkerSignals, hold_signals
 from .process.slots import LoneSlot, SharedSlots, claim_slot, make_slots
@@ -58,8 +59,9 @@ from .process.worker_states import replace_state_server
 from .stats.board import WRITE_SECONDS, Slots
 from .stats.metrics import encode_metrics
 from .upgrade.fast_path import FastPathProtocol
-from .upgrade.sanic_http import ChatRequest, ChatRouter, files_of
+from .upgrade.sanic_http import AdminProtocol, ChatRequest, ChatRouter, files_of
 from .version import VERSION
+from .web.api import api_blueprint
 from .web.asgi import refuse_asgi
 from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
@@ -75,7 +77,7 @@ STOP_MARGIN_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 75.0
 """The time for which an idle connection is kept: load balancers close it before."""
 MAX_REQUEST_BYTES = 64 * 1024
-"""The bytes of a request's body that are read and dropped: no route needs one."""
+"""The bytes of a request's body that are read and dropped. Routes that need one read it."""
 DRAIN_PRIORITY = -10
 """Sanic runs stop listeners in reverse: this one goes before its own clean-up."""
 LAST_BEFORE_START = -10
@@ -99,6 +101,8 @@ class ChatContext:
     """Set in the process that has started it."""
     watchdog: Watchdog | None = None
     """Set in the main process."""
+    admin_socket: socket.socket | None = None
+    """Set in the main process, if there is a CHAT_ADMIN_LISTEN."""
     slots: SharedSlots | None = None
     """Set in the main process and in its workers, unless there is no memory to share."""
 
@@ -113,6 +117,9 @@ class ChatServer(Sanic[SanicConfig, ChatContext]):
         settings["protocol"] = settings.get("protocol") or FastPathProtocol
         try:
             settings["ssl"], doubts = check_certificates(settings.get("ssl"))
+            address = self.ctx.config.admin_listen
+            if address is not None and not Sanic.test_mode:
+                self.ctx.admin_socket = listen_at(address, backlog=self.ctx.config.backlog)
         except ConfigError as error:
             sys.exit(f"sanic_chat does not start: {error}")
         self.ctx.doubts += doubts
@@ -214,12 +221,15 @@ def _make_app(config: Config | None) -> ChatServer:
         app.blueprint(chat_blueprint("chat_without_prefix", url_prefix=""))
         app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
+    if config.api_keys:
+        app.blueprint(api_blueprint(url_prefix=config.api_prefix))
 
     app.main_process_start(_raise_limits)
     app.main_process_start(_warn_of_doubts)
     app.main_process_start(_start_embedded_redis)
     app.main_process_start(_expect_pulses)
     app.main_process_start(_share_memory)
+    app.main_process_start(_share_the_admin_socket)
     app.main_process_ready(_supervise)
     app.main_process_stop(_stop_embedded_redis)
     app.before_server_start(_watch_for_the_end)
@@ -264,6 +274,11 @@ def _start_embedded_redis(app: ChatServer) -> None:
 def _expect_pulses(app: ChatServer) -> None:
     app.ctx.watchdog = Watchdog(timeout=app.ctx.config.hang_timeout)
     app.shared_ctx.pulse_pipe = app.ctx.watchdog.pipe  # the workers get it when they are made
+
+
+def _share_the_admin_socket(app: ChatServer) -> None:
+    if app.ctx.admin_socket is not None:
+        app.shared_ctx.admin_socket = socket_handle(app.ctx.admin_socket)
 
 
 def _share_memory(app: ChatServer) -> None:
@@ -344,6 +359,11 @@ async def _start_worker(app: ChatServer) -> None:
     )
     await worker.start()
     app.ctx.worker = worker
+    if app.ctx.config.admin_listen is not None and not Sanic.test_mode:
+        shared = getattr(app.shared_ctx, "admin_socket", None)
+        sock = app.ctx.admin_socket if shared is None else socket_of(shared)
+        assert sock is not None
+        app.ctx.listener.add(AdminProtocol, sock)
 
 
 def _claim_slot(app: ChatServer) -> Slots | None:

@@ -2,12 +2,17 @@
 
 ChatError
 ├── ConfigError         a setting is wrong: the server does not start
-├── UpgradeRefused      a handshake is answered with an HTTP error instead of 101
-│   └── TryAgainLater   there is no place for the client now, but there may be soon
+├── RequestRefused      a request is answered with an HTTP error
+│   ├── UpgradeRefused      a handshake, instead of 101
+│   │   └── TryAgainLater   there is no place for the client now, but there may be soon
+│   └── ApiRefused          a request of a backend
 ├── SubscribeRefused    Redis forbids a channel: the join that needs it is refused
 ├── BadMessage          a reply error: the client is told, its connection stays
 ├── BadEnvelope         something on a Redis channel cannot be read: counted and dropped
 ├── TooManyQuestions    pods are asked too much at a time: ask again in a second
+├── PublishError        a backend's message has not been confirmed by Redis
+│   ├── NotPublished        it has reached nobody
+│   └── PublishUnconfirmed  it may have reached everybody
 ├── BadReport           what stands in a pod's place cannot be read: counted and left out
 └── CloseConnection     a close error: the connection ends with this close code
 
@@ -23,6 +28,13 @@ MAX_SENTENCE_CHARACTERS = 300
 """The bound of a sentence that tells a client of its mistake."""
 
 
+def cut(sentence: str) -> str:
+    """Cut a sentence to `MAX_SENTENCE_CHARACTERS`: it may repeat what a client sent."""
+    if len(sentence) <= MAX_SENTENCE_CHARACTERS:
+        return sentence
+    return f"{sentence[: MAX_SENTENCE_CHARACTERS - 1]}…"
+
+
 class ChatError(Exception):
     """The base of all errors below."""
 
@@ -31,8 +43,8 @@ class ConfigError(ChatError):
     """A setting is wrong; the text names the variable, the bad value and what is allowed."""
 
 
-class UpgradeRefused(ChatError):
-    """A handshake is refused: HTTP `status`, a `code` for programs, a sentence, and headers."""
+class RequestRefused(ChatError):
+    """A request is refused: HTTP `status`, a `code` for programs, a sentence, and headers."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -42,6 +54,19 @@ class UpgradeRefused(ChatError):
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+
+
+class UpgradeRefused(RequestRefused):
+    """A handshake is refused."""
+
+
+class ApiRefused(RequestRefused):
+    """A request of a backend is refused; the sentence is cut to `MAX_SENTENCE_CHARACTERS`."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, code, cut(message), headers)
 
 
 class TryAgainLater(UpgradeRefused):
@@ -56,17 +81,15 @@ class SubscribeRefused(ChatError):
 
 
 class BadMessage(ChatError):
-    """A client's message is refused. It gets back `code` and sentence, with its `id` if known.
+    """A message is refused. Its client gets back `code` and sentence, with its `id` if known.
 
     The sentence may repeat what the client sent, and is cut to `MAX_SENTENCE_CHARACTERS`.
     """
 
     def __init__(self, code: str, message: str, id: str | None = None) -> None:
-        if len(message) > MAX_SENTENCE_CHARACTERS:
-            message = f"{message[: MAX_SENTENCE_CHARACTERS - 1]}…"
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = cut(message)
+        super().__init__(self.message)
         self.id = id
 
 
@@ -80,6 +103,25 @@ class TooManyQuestions(ChatError):
 
 class BadReport(ChatError):
     """The value of a pod's key on Redis is no report; the text says why."""
+
+
+class PublishError(ChatError):
+    """A backend's message has not been confirmed by Redis; `id` is the message's."""
+
+    def __init__(self, message: str, id: str) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class NotPublished(PublishError):
+    """A message has reached nobody: Redis was not reached, or said no. It may be tried again."""
+
+
+class PublishUnconfirmed(PublishError):
+    """A message was sent to Redis, and no answer has come: it may have reached everybody.
+
+    Who tries again with the same `id` lets clients drop the double.
+    """
 
 
 class CloseConnection(ChatError):

@@ -67,6 +67,11 @@ class RedisURL:
         """Read a URL. Raises ConfigError, whose sentence says what is wrong and what is allowed."""
         return _read(text)
 
+    def without_secrets(self, refusal: str) -> str:
+        """Make an error reply fit for logs: it may repeat what was sent."""
+        refusal = refusal.partition(", with args beginning with")[0]
+        return refusal if not self.password else refusal.replace(self.password, "***")
+
     def __str__(self) -> str:
         """The address without user and password, fit for logs."""
         if self.path is not None:

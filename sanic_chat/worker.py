@@ -164,6 +164,7 @@ class Worker:
                 connection_limit=self.connection_limit,
                 connections=lambda: self.http_connections,
                 notifier=self.pod.notifier,
+                are_few=self.descriptors.are_few,
             ),
             origins=OriginPolicy(config.allowed_origins),
             authenticator=authenticator,

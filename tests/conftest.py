@@ -49,14 +49,14 @@ settings.load_profile(PROFILE)
 
 # Folders and modules with what another interpreter or event loop may change: transports and
 # protocols, Sanic's inside, processes and signals, TLS, Unicode, calls that are counted.
-VARIES = """broker cli doctor/test_findings doctor/test_site logs process protocol session upgrade
-web config/test_environment pod/test_backpressure pod/test_calls server/test_start server/test_stop
-server/test_sighup server/test_tls server/test_certificates server/test_messages
+VARIES = """broker cli doctor/test_findings doctor/test_site logs process protocol publishing
+session upgrade web config/test_environment pod/test_backpressure pod/test_calls server/test_start
+server/test_stop server/test_sighup server/test_tls server/test_certificates server/test_messages
 server/test_commands server/test_upgrade server/test_slow_clients server/test_readiness
 server/test_redis_access"""
 # What another release of redis-py or hiredis may change.
-REDIS_PY = """broker doctor/test_redis_probe stats server/test_cluster server/test_redis_access
-server/test_redis_faults server/test_stats test_redis_url"""
+REDIS_PY = """broker doctor/test_redis_probe publishing stats server/test_cluster
+server/test_redis_access server/test_redis_faults server/test_stats test_redis_url"""
 MARKED = {
     mark: {Path(__file__).parent / name for name in names.split()}
     for mark, names in (("varies", VARIES), ("redis_py", REDIS_PY))

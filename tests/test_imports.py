@@ -30,6 +30,7 @@ RULES: dict[str, str] = {
     "process": "errors logs redis_url",
     "session": "errors logs protocol hub",
     "stats": "errors logs protocol broker",
+    "publishing": "errors redis_url config protocol broker",
     "presence": "protocol hub session broker",
     "doctor": "errors redis_url config protocol broker stats process",
     "pod": "errors logs protocol hub session broker presence stats",
@@ -42,23 +43,23 @@ RULES: dict[str, str] = {
     "app": "errors logs config broker doctor process stats upgrade version web worker new_settings",
     "cli": "errors redis_url config protocol broker upgrade doctor process version worker",
     "__main__": "cli",
-    "": "errors config app version",
+    "": "errors config app publishing version",
 }
 """What each room may import, besides itself. The last one is the package's own face."""
 
 FRAMEWORKS: dict[str, str] = {
     "sanic": "app web process logs/json_format upgrade/fast_path upgrade/sanic_http",
     "sanic_routing": "",
-    "redis": "redis_url",
+    "redis": "redis_url publishing",
     "hiredis": "broker doctor stats",
     "httptools": "upgrade/reader",
     "jwt": "upgrade/keys cli/token",
     "cryptography": "config/certificate doctor/certificates upgrade/keys",
-    "msgspec": "protocol stats pod/pod pod/snapshot doctor/cluster",
+    "msgspec": "protocol publishing stats pod/pod pod/snapshot doctor/cluster",
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
-        "app worker new_settings broker cli/doctor doctor pod presence process session stats "
-        "upgrade web"
+        "app worker new_settings broker cli/doctor doctor pod presence process publishing session "
+        "stats upgrade web"
     ),
     "uvloop": "",
     "click": "cli",

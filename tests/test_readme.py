@@ -20,6 +20,7 @@ from typing import Any
 import click
 import pytest
 
+from sanic_chat import __all__ as FACE
 from sanic_chat.cli.main import sanic_chat
 from sanic_chat.config.environment import FILE_SUFFIX, OF_CLIENTS
 from sanic_chat.config.settings import Config
@@ -29,6 +30,7 @@ from sanic_chat.errors import CloseConnection
 from sanic_chat.pod.commands import ACTIONS
 from sanic_chat.pod.greeter import FEATURES
 from sanic_chat.protocol import events
+from sanic_chat.protocol.api_keys import SCOPES
 from sanic_chat.protocol.frames import CloseCode, parse_close
 from sanic_chat.protocol.handshake import SUBPROTOCOL
 from sanic_chat.protocol.message import MESSAGE_TYPES
@@ -59,6 +61,7 @@ def source() -> Source:
     return Source(ROOT / "sanic_chat")
 
 
+API = Page(ROOT / "docs/api.md")
 README = Page(ROOT / "README.md")
 PROTOCOL = Page(ROOT / "docs/protocol.md")
 STATS = Page(ROOT / "docs/stats.md")
@@ -144,6 +147,21 @@ def test_refusals() -> None:
     ]
     names = {(status, re.sub(r"\W+", "_", status.phrase).lower()) for status in HTTPStatus}
     same([one for one in documented if one not in names or one in found], found)
+
+
+def test_errors_of_the_api() -> None:
+    """Status and code of every request of a backend that is refused."""
+    found = source().find("ApiRefused", 0, 1) | {
+        (503, code) for (code,) in source().find("Failure", 0)
+    }
+    same(
+        [(int(row["status"]), name) for row in API.table("Errors") for name in code(row["code"])],
+        found,
+    )
+
+
+def test_scopes() -> None:
+    same(API.column("Keys", "scope"), set(SCOPES))
 
 
 def test_reasons_of_ready() -> None:
@@ -368,8 +386,10 @@ def test_files_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*(page.path for page in PAGES), *OTHERS], ids=lambda p: p.name)
 def test_modules_exist(path: Path) -> None:
-    """Every module that is named, or run with `python -m`, can be imported."""
+    """Every module that is named, or run with `python -m`, can be imported; or is in the face."""
     for run, named in _MODULE.findall(path.read_text()):
+        if named.removeprefix("sanic_chat.") in FACE:
+            continue
         try:
             found = importlib.util.find_spec(run or named)
         except ModuleNotFoundError:

@@ -17,8 +17,9 @@ from statistics import median
 
 from tqdm import tqdm
 
-from tests.support.fault_run import Outcome, check, run
+from tests.support.fault_run import check, run
 from tests.support.faults import FAULTS, Fault
+from tests.support.outcome import Outcome
 from tests.support.stage import Settings, stage
 
 _COLUMNS = (
@@ -27,6 +28,7 @@ _COLUMNS = (
     "said",
     "crossed",
     "`unavailable`",
+    "`ack`, `nack`, false",
     "missed in a `gap`",
     "told after, s",
     "`outage_ms`",
@@ -63,6 +65,8 @@ def row(fault: Fault, outcomes: list[Outcome]) -> str:
         _count(o.said for o in outcomes),
         _count(o.crossed for o in outcomes),
         _count(o.unavailable for o in outcomes),
+        f"{_count(o.receipts('ack') for o in outcomes)}, "
+        f"{_count(o.receipts('nack') for o in outcomes)}, {max(o.false_acks for o in outcomes)}",
         _count(sum(o.missed) for o in outcomes),
         f"{max(o.told_after for o in outcomes):.1f}"
         if any(o.unavailable for o in outcomes)

@@ -14,7 +14,7 @@ from ..measure import delivery
 from ..measure.fanout import FanoutRound
 from ..measure.rounds import Bench, bench
 from ..scenarios import Fanout
-from ..systems import System
+from ..systems import SEND_PRICE, System
 
 MEMBERS = 4
 COMMAND = (sys.executable, "-m", "benchmarks.tests.faulty_server")
@@ -59,6 +59,14 @@ def test_a_fault_of_the_server_is_noticed(
     assert named(result.faults) == expected
     if expected in ({"lost"}, {"duplicated"}, {"foreign"}):
         assert result.faults.total == 1
+
+
+def test_servers_have_rooms_of_their_own(the_bench: Bench) -> None:
+    """Pods that go on hearing a room of the last round hear nothing of another server's."""
+    with the_bench.server(SEND_PRICE) as one, the_bench.server(SEND_PRICE) as other:
+        names = {server.wire.room_name(room) for server in (one, other) for room in (0, 99_999)}
+    assert len(names) == 4
+    assert len({len(name) for name in names}) == 1
 
 
 def named(faults: Faults) -> set[str]:

@@ -37,13 +37,16 @@ class Call:
     """A command whose answer is waited for: an element of `Connection.expected`.
 
     `answered(reply)` is called once; the reply may be a hiredis.ReplyError. It is not called if the
-    connection is lost first.
+    connection is lost first; `lost()` is then, if the connection's user does it.
     """
 
-    __slots__ = ("answered",)
+    __slots__ = ("answered", "lost")
 
-    def __init__(self, answered: Callable[[Reply], None]) -> None:
+    def __init__(
+        self, answered: Callable[[Reply], None], lost: Callable[[], None] | None = None
+    ) -> None:
         self.answered = answered
+        self.lost = lost
 
 
 class ConnectionHandler(Protocol):
@@ -170,9 +173,14 @@ class Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def call(self, command: Sequence[str | bytes], answered: Callable[[Reply], None]) -> None:
+    def call(
+        self,
+        command: Sequence[str | bytes],
+        answered: Callable[[Reply], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Send a command; `answered` gets its reply (see `Call`)."""
-        self.expected.append(Call(answered))
+        self.expected.append(Call(answered, lost))
         self.write(pack(command))
 
     @property

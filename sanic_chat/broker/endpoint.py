@@ -59,9 +59,7 @@ class Endpoint:
 
     def without_secrets(self, refusal: str) -> str:
         """Make an error reply to `introduction` fit for logs: it may repeat what was sent."""
-        refusal = refusal.partition(", with args beginning with")[0]
-        password = self._url.password
-        return refusal if not password else refusal.replace(password, "***")
+        return self._url.without_secrets(refusal)
 
     def doubt(self, error: OSError) -> str:
         """The likely cause of an error, if no connection has ever worked; empty if unknown.

@@ -168,10 +168,15 @@ class Link:
         assert self._connection is not None
         return self._connection.expected
 
-    def call(self, command: tuple[str | bytes, ...], answered: Callable[[Reply], None]) -> None:
+    def call(
+        self,
+        command: tuple[str | bytes, ...],
+        answered: Callable[[Reply], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Send a command; `answered` gets its reply (see `Call`). Only while the link is up."""
         assert self._connection is not None
-        self._connection.call(command, answered)
+        self._connection.call(command, answered, lost)
 
     def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
         """Send a PING with `question` in it; only while the link is up.

@@ -110,6 +110,8 @@ class Publisher:
         """Envelopes that were dropped, or that Redis has not confirmed."""
         self.congested = False
         """Whether clients that publish are to wait."""
+        self.is_open = False
+        """Whether what is published now leaves at once."""
         self._loop = asyncio.get_running_loop()
         self._on_dropped = on_dropped
         self._on_down = on_down
@@ -128,7 +130,6 @@ class Publisher:
         )
         self._outbox_load = 0
         self._spare_load = self._max_load  # beside what is queued and unconfirmed
-        self._is_open = False  # whether the next envelope may go into the outbox
         self._is_stuck = False  # whether Redis is there, and patience with it is over
         self._is_proven = False
         self._answers = 0
@@ -180,7 +181,7 @@ class Publisher:
         size = len(head) + len(envelope)
         command = b"".join((_head(channel), b"%d\r\n" % size, head, envelope, b"\r\n"))
         if not self._outbox:
-            if not self._is_open:
+            if not self.is_open:
                 self._wait(command, receipt)
                 return
             self._loop.call_soon(self._write)
@@ -203,9 +204,21 @@ class Publisher:
                 self._prove()
             on_answered(reply)
 
+        self.call(("PUBLISH", channel, payload), answered)
+
+    def call(
+        self,
+        command: tuple[str | bytes, ...],
+        answered: OnAnswer,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Send a command at once, behind all that was published before; only while `is_open`.
+
+        Either `answered` is called, with the reply, or `lost`, if the connection is lost first.
+        """
         if self._outbox:
             self._write()
-        self.link.call(("PUBLISH", channel, payload), answered)
+        self.link.call(command, answered, lost)
 
     def _write(self) -> None:
         if not self._outbox:
@@ -213,7 +226,7 @@ class Publisher:
         commands, self._outbox = self._outbox, []
         receipts, self._receipts = self._receipts, []
         self._outbox_load = 0
-        if self._is_open:
+        if self.is_open:
             self._unconfirmed += receipts
             self.link.send(b"".join(commands))
             self._spare_load = self._max_load - self._message_load * len(self._unconfirmed)
@@ -229,7 +242,7 @@ class Publisher:
         waiting = len(self._unconfirmed) + len(self._queue)
         self._spare_load = self._max_load - self._message_load * waiting - self._queued_bytes
         writable = self.link.writable
-        self._is_open = self._is_flowing and writable and not self._queue
+        self.is_open = self._is_flowing and writable and not self._queue
         self.congested = (self.link.is_up and not self._is_stuck) and (
             self._outbox_load > self._spare_load or not writable
         )
@@ -348,6 +361,8 @@ class Publisher:
         for receipt in unconfirmed:
             if type(receipt) is not Call:
                 self._drop(Drop.UNCONFIRMED, receipt)
+            elif receipt.lost is not None:
+                receipt.lost()
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
         self._on_down(good_until)

@@ -114,7 +114,8 @@ def _subjects(
     if url or os.environ.get("CHAT_URL", "").strip():
         site = Site(
             server_of(url, prefix).http,
-            headers=authorization(),
+            headers=authorization("CHAT_TOKEN"),
+            stats_headers=authorization("CHAT_API_KEY", "CHAT_TOKEN"),
             origins=config.allowed_origins,
             idle=idle,
         )

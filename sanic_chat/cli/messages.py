@@ -92,7 +92,7 @@ def _connected(
     try:
         with connect(
             where + query,
-            additional_headers=authorization(),
+            additional_headers=authorization("CHAT_TOKEN"),
             open_timeout=TIMEOUT_SECONDS,
             close_timeout=1,
             max_size=None,

@@ -109,7 +109,9 @@ def _shown(url: str) -> str:
     return repr(url if "@" not in url else f"…@{url.rpartition('@')[2]}")
 
 
-def authorization() -> dict[str, str]:
-    """The header that tells who we are: CHAT_TOKEN, if it is set."""
-    token = os.environ.get("CHAT_TOKEN", "").strip()
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def authorization(*variables: str) -> dict[str, str]:
+    """The header that tells who we are: with the first of the variables that is set, if any."""
+    for variable in variables:
+        if secret := os.environ.get(variable, "").strip():
+            return {"Authorization": f"Bearer {secret}"}
+    return {}

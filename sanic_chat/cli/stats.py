@@ -27,6 +27,8 @@ ROOMS = 10
 def stats(*, as_json: bool, watch: bool, url: str | None, prefix: str | None) -> None:
     """Show the stats of the whole cluster, whichever pod answers.
 
+    If the server asks for a key, it is CHAT_API_KEY.
+
     Ends with 1 if the answer is no such stats, with 3 if no server is there.
     """
     server = server_of(url, prefix)
@@ -75,7 +77,7 @@ def read_stats(server: Server) -> dict[str, Any]:
 
     where = f"{server.http}/ws/stats"
     try:
-        request = Request(where, headers=authorization())
+        request = Request(where, headers=authorization("CHAT_API_KEY", "CHAT_TOKEN"))
         with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as answer:
             found: dict[str, Any] = json.load(answer)
     except HTTPError as error:

@@ -62,7 +62,8 @@ def read_values(settings: Iterable[Field[Any]], environment: Mapping[str, str]) 
             values[declared.name] = known["read"](text)
         except NotAllowed as allowed:
             shown = "a value that is not shown" if secret else repr(text)
-            raise ConfigError(f"{variable} is {shown}; allowed is {allowed}") from None
+            where = f", {allowed.where}" if allowed.where else ""
+            raise ConfigError(f"{variable} is {shown}{where}; allowed is {allowed}") from None
     return values
 
 

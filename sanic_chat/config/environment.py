@@ -16,7 +16,7 @@ from .readers import unquoted
 PREFIXES = ("CHAT_", "AUTH_")
 """The starts of our settings' names. Any other name that begins so is a mistake."""
 
-OF_CLIENTS = {"CHAT_URL", "CHAT_TOKEN"}
+OF_CLIENTS = {"CHAT_URL", "CHAT_TOKEN", "CHAT_API_KEY"}
 """The variables that the command line reads, and a server does not."""
 
 FILE_SUFFIX = "_FILE"

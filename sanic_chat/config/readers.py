@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..protocol.api_keys import KEY_RULE, MAX_KEYS, ApiKey, read_key
 from ..protocol.forwarded import UNIX, Network
 from ..protocol.origin import ANY, normalise_origin
 from ..redis_url import RedisURL
@@ -26,6 +27,11 @@ USUAL_ALGORITHMS = ("RS256", "ES256", "ES384", "ES512", "EdDSA")
 
 class NotAllowed(Exception):
     """A value was refused; the text says what is allowed."""
+
+    def __init__(self, allowed: str, where: str = "") -> None:
+        super().__init__(allowed)
+        self.where = where
+        """The part of the value that is wrong, and how, without anything secret; may be empty."""
 
 
 Reader = Callable[[str], Any]
@@ -56,6 +62,18 @@ def _number(kind: Callable[[str], float], low: float, high: float, allowed: str)
         if not low <= value <= high:  # also refuses NaN
             raise NotAllowed(allowed)
         return value
+
+    return read
+
+
+def some_of(*words: str) -> Reader:
+    """Some of these words, with commas between them."""
+
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in text.split(","))
+        if not set(found) <= set(words):
+            raise NotAllowed(f"some of {', '.join(words)}, with commas between them")
+        return found
 
     return read
 
@@ -104,6 +122,25 @@ def token(text: str) -> str:
 def tokens(text: str) -> tuple[str, ...]:
     """Tokens (see `token`) with commas between them."""
     return tuple(token(part.strip()) for part in text.split(","))
+
+
+def api_keys(text: str) -> tuple[ApiKey, ...]:
+    """Keys of the HTTP API (see `read_key`), with commas or line breaks between them."""
+    keys: list[ApiKey] = []
+    for entry in filter(None, (entry.strip() for entry in re.split(r"[,\n]", text))):
+        number = f"whose key {len(keys) + 1}"
+        try:
+            key = read_key(entry)
+        except ValueError as error:
+            raise NotAllowed(KEY_RULE, f"{number} {error}") from None
+        if any(key.digest == other.digest for other in keys):
+            raise NotAllowed(KEY_RULE, f"{number} has the secret of another")
+        if len(keys) == MAX_KEYS:
+            raise NotAllowed(KEY_RULE, f"with more than {MAX_KEYS} keys")
+        keys.append(key)
+    if not keys:
+        raise NotAllowed(KEY_RULE)
+    return tuple(keys)
 
 
 def pem(text: str) -> str:
@@ -178,6 +215,15 @@ def origins(text: str) -> tuple[str, ...]:
             "http://localhost:3000, without a path and in ASCII, or * for all"
         )
     return origins
+
+
+def address(text: str) -> str:
+    """An address, or a host's name, and a port."""
+    host, _, port = text.rpartition(":")
+    is_host = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]", host)
+    if not (is_host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise NotAllowed("an address and a port, like 127.0.0.1:9000 or [::1]:9000")
+    return text
 
 
 def networks(text: str) -> tuple[Network | str, ...]:

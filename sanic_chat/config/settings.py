@@ -15,6 +15,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from ..protocol.api_keys import ApiKey
 from ..protocol.forwarded import Network
 from ..protocol.message import MESSAGE_OVERHEAD_BYTES
 from . import readers
@@ -33,6 +34,7 @@ from .environment import find_doubts
 DISCONNECT, DROP_OLDEST = "disconnect", "drop_oldest"
 EVERYONE, SERVER, OFF = "everyone", "server", "off"
 CLOSE, IGNORE = "close", "ignore"
+STATS, METRICS = "stats", "metrics"
 TEXT, JSON = "text", "json"
 DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 MAX_DRAIN_SECONDS = 120
@@ -377,6 +379,30 @@ class Config:
         "Name of a cookie that may hold the token, for pages that may connect "
         "(CHAT_ALLOWED_ORIGINS, which then may not have *, null or file://). Empty: no cookie is "
         "looked at.",
+    )
+
+    api_keys: tuple[ApiKey, ...] = _setting(
+        "CHAT_API_KEYS",
+        (),
+        readers.api_keys,
+        "Keys with which backends use the HTTP API: publish may publish, read may ask, admin may "
+        "disconnect and drain. Several may be good at a time, while one takes the place of "
+        "another. Empty: there is no API.",
+        secret=True,
+    )
+    admin_listen: str | None = _setting(
+        "CHAT_ADMIN_LISTEN",
+        None,
+        readers.address,
+        "An address and a port, in plain HTTP, for the API, the stats and the metrics, which are "
+        "then not served where clients come. Empty: they are.",
+        needs_restart=True,
+    )
+    open_subjects: tuple[str, ...] = _setting(
+        "CHAT_OPEN",
+        (),
+        readers.some_of(STATS, METRICS),
+        "What may be read without a key though there is CHAT_API_KEYS: stats, metrics, or both.",
     )
 
     log_format: str = _setting(

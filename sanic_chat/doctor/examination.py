@@ -104,7 +104,9 @@ class Examination:
     async def _access(self) -> redis_access.Access:
         if self._probe is None:
             raise Unanswerable(NO_REDIS)
-        return redis_access.Access(self._probe.endpoint, self._config.redis_prefix)
+        return redis_access.Access(
+            self._probe.endpoint, self._config.redis_prefix, bool(self._config.api_keys)
+        )
 
     async def _connect(self) -> str:
         """Open the connection to Redis; return the reason why there is none, or nothing."""

@@ -32,6 +32,8 @@ class Access(NamedTuple):
 
     endpoint: Endpoint
     prefix: str
+    has_api: bool
+    """Whether backends may publish by way of pods."""
 
 
 class _Need(NamedTuple):
@@ -58,6 +60,9 @@ async def acl(access: Access) -> Finding:
         _Need(("SREM", names.pods_key, own), pods, False),
         _Need(("DEL", key), keys, False),
     ]
+    if access.has_api:
+        needed = ("EVAL", "return 1", "1", names.once_key(own.encode()))
+        writing.append(_Need(needed, f"~{prefix}:once:*", False))
     listening = [
         _Need(("SUBSCRIBE", names.global_channel), f"&{prefix}:global", True),
         _Need(("SUBSCRIBE", names.control_channel), f"&{prefix}:control", True),

@@ -65,6 +65,8 @@ class Site:
     """Its URL with the prefix of its routes, without a slash at the end."""
     headers: dict[str, str] = field(default_factory=dict)
     """The headers that say who we are."""
+    stats_headers: dict[str, str] = field(default_factory=dict)
+    """The same for the stats."""
     origins: tuple[str, ...] = ()
     """The setting CHAT_ALLOWED_ORIGINS here."""
     idle: float = 0.0
@@ -76,16 +78,16 @@ class Site:
         room = f"doctor-{secrets.token_hex(4)}"
         return f"ws{self.http.removeprefix('http')}/ws/{room}?events=system&echo=0"
 
-    async def get(self, path: str) -> tuple[int, bytes]:
+    async def get(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         """Status and body of an answer. Raises OSError if there is none."""
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                return await in_thread(lambda: self._get(path))
+                return await in_thread(lambda: self._get(path, headers))
         except TimeoutError:
             raise TimeoutError(f"no whole answer within {REQUEST_SECONDS:g} s") from None
 
-    def _get(self, path: str) -> tuple[int, bytes]:
-        request = Request(f"{self.http}{path}", headers=self.headers)
+    def _get(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        request = Request(f"{self.http}{path}", headers=headers)
         try:
             opener = build_opener(ProxyHandler({}))
             with opener.open(request, timeout=REQUEST_SECONDS) as answer:
@@ -121,7 +123,9 @@ class Site:
         """
         where = f"{self.http}/ws/stats"
         try:
-            status, body = await self.get("/ws/stats")
+            status, body = await self.get("/ws/stats", self.stats_headers)
+            if status in (401, 403):
+                raise Unanswerable(f"{where} answers {status}: it takes a CHAT_API_KEY for read")
             stats = json.loads(body)
             pods = [
                 parse_report(json.dumps({**pod, "largest_rooms": {}}).encode())
@@ -191,7 +195,7 @@ async def reachable(site: Site) -> Finding:
     """Whether a server of ours answers at the URL, and is ready."""
     limit, mend = "200 from /ready", f"curl -i {site.http}/ready"
     try:
-        status, body = await site.get("/ready")
+        status, body = await site.get("/ready", site.headers)
     except OSError as error:
         return _nobody(site, error, limit)
     code, message = _own_error(body)

@@ -20,15 +20,16 @@ class DescriptorWatch(Protocol):
     def are_short(self) -> bool:
         """Whether they are short, or have been lately."""
 
-    def are_left(self) -> bool:
-        """Whether one more client may have one, now."""
+    def are_left(self, number: int = 0) -> bool:
+        """Whether one more client may have one, now; its own has that number (0: not known)."""
 
 
 class Admission:
     """Bounds the clients of a pod, those whose handshake is under way included.
 
     A handshake waits inside `with admission:`. `connected()` is the number of sessions, and
-    `has_descriptors()` tells whether the process has one for another client.
+    `has_descriptors(number)` tells whether the process has one for another client, whose own has
+    that number (0 if that is not known).
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Admission:
         limit: int,
         retry_after: int,
         connected: Callable[[], int],
-        has_descriptors: Callable[[], bool],
+        has_descriptors: Callable[[int], bool],
     ) -> None:
         self.limit = limit
         """The most clients that there may be; 0: no limit."""
@@ -54,15 +55,18 @@ class Admission:
         """Whether all places are taken."""
         return bool(self.limit) and self._connected() + self.handshakes >= self.limit
 
-    def check(self) -> None:
-        """Raise TryAgainLater if all places, or all file descriptors, are taken."""
+    def check(self, descriptor: int = 0) -> None:
+        """Raise TryAgainLater if all places, or all file descriptors, are taken.
+
+        `descriptor` is the number of the client's own, if it is known.
+        """
         if self.is_full:
             raise TryAgainLater(
                 "too_many_connections",
                 "The server is full: please try again",
                 retry_after=self._retry_after,
             )
-        if not self._has_descriptors():
+        if not self._has_descriptors(descriptor):
             raise TryAgainLater(
                 "no_descriptors",
                 "The server has no file descriptors left: please try again",

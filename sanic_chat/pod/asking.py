@@ -14,13 +14,15 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import BadEnvelope, TooManyQuestions
 from ..logs.logger import RateLimitedWarning
 from ..protocol.asking import (
     ID_DIGITS,
     MAX_REPLY_BYTES,
+    decode,
+    encode,
     encode_question,
     encode_reply,
     parse_question,
@@ -37,36 +39,47 @@ MAX_QUESTIONS = 4
 QUESTION, REPLY = "question", "reply"
 """The kinds of what pods say to each other here."""
 
-Handler = Callable[[bytes], bytes]
-"""Answers a question: takes its arguments and returns the answer, both JSON, of at most
-`MAX_REPLY_BYTES`. Raises BadEnvelope for arguments that it can't read."""
+A = TypeVar("A")
+T = TypeVar("T")
 
 
-class Outcome(NamedTuple):
+class Outcome(NamedTuple, Generic[T]):
     """The outcome of a question."""
 
-    answers: dict[str, bytes]
-    """The answers, JSON, by pod ID."""
+    answers: dict[str, T]
+    """The answers, by pod ID."""
     complete: bool
     """Whether all living pods have answered, and this one knows them all."""
     missing: list[str]
-    """The IDs of the living pods that have not answered."""
+    """The IDs of the living pods that have not answered, or can't tell."""
+
+
+class _Handler(NamedTuple):
+    """The part that answers a kind of question."""
+
+    arguments: Any
+    """The type of its argument."""
+    answer: Callable[[Any], Any]
 
 
 class _Pending:
     """A question that is under way."""
 
-    def __init__(self, awaited: set[str]) -> None:
-        self.answers: dict[str, bytes] = {}
+    def __init__(self, type: Any, awaited: set[str], replies: int) -> None:
+        self.type = type
+        """The type of the answers."""
+        self.answers: dict[str, Any] = {}
+        self.is_over = asyncio.Event()
         self.awaited = awaited
         """The pods that have not replied."""
         self.unable: set[str] = set()
         """The pods that have replied that they can't tell."""
-        self.is_over = asyncio.Event()
+        self._replies = replies
 
     def replied(self, pod_id: str) -> None:
+        """Note that a pod has replied, or need not any more."""
         self.awaited.discard(pod_id)
-        if not self.awaited:
+        if not self.awaited and len(self.answers) + len(self.unable) >= self._replies:
             self.is_over.set()
 
 
@@ -90,24 +103,31 @@ class Asking:
         self._control = control
         self._is_proven = is_proven
         self._dropped = dropped
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, _Handler] = {}
         self._pending: dict[str, _Pending] = {}
         self._failure = RateLimitedWarning()
         control.handle(QUESTION, self._asked)
         control.handle(REPLY, self._replied)
-        control.on_goodbye = self._gone
+        control.on_goodbye = self._said_goodbye
 
-    def handle(self, kind: str, handler: Handler) -> None:
-        """Have a handler for a kind of question. Each has one."""
+    def handle(self, kind: str, arguments: type[A], answer: Callable[[A], object]) -> None:
+        """Have a kind of question answered. `arguments` is the type of what `answer` is given.
+
+        It returns what becomes at most `MAX_REPLY_BYTES` of JSON; if it raises, this pod can't
+        tell. Each kind has one.
+        """
         assert kind not in self._handlers
-        self._handlers[kind] = handler
+        self._handlers[kind] = _Handler(arguments, answer)
 
-    async def ask(self, kind: str, arguments: bytes) -> Outcome:
+    async def ask(
+        self, kind: str, arguments: object, type: type[T], *, replies: int = 1
+    ) -> Outcome[T]:
         """Ask all pods, this one included, and return when all have answered, or after a second.
 
-        Raises TooManyQuestions while `MAX_QUESTIONS` are under way. A pod that says goodbye
-        meanwhile is not missing. While this pod is cut off from others, the outcome is not
-        complete, whoever is missing.
+        `type` is that of the answers. Raises TooManyQuestions while `MAX_QUESTIONS` are under way.
+        A pod that says goodbye meanwhile is not missing. While this pod is cut off from others, the
+        outcome is not complete, whoever is missing. It waits for so many `replies` in any case: a
+        pod that has just started has not heard everybody yet.
         """
         if len(self._pending) >= MAX_QUESTIONS:
             raise TooManyQuestions(
@@ -116,10 +136,11 @@ class Asking:
             )
         id = secrets.token_hex(ID_DIGITS // 2)
         was_proven = self._is_proven()
-        pending = self._pending[id] = _Pending({self._pod_id, *self._control.living()})
+        awaited = {self._pod_id, *self._control.living()}
+        pending = self._pending[id] = _Pending(type, awaited, replies)
         try:
             self._control.send(QUESTION, encode_question(id, kind, arguments))
-            self._note(pending, self._pod_id, self._answer(kind, arguments))
+            self._note(pending, self._pod_id, self._answer(kind, encode(arguments)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await pending.is_over.wait()
@@ -140,9 +161,9 @@ class Asking:
         if handler is None:
             return None
         try:
-            answer = handler(arguments)
+            answer = encode(handler.answer(decode(arguments, handler.arguments)))
             if len(answer) > MAX_REPLY_BYTES:
-                raise ValueError(f"an answer to {kind} has {len(answer)} bytes")
+                raise ValueError(f"the answer has {len(answer)} bytes")
         except BadEnvelope:
             self._dropped["bad_envelope"] += 1
             return None
@@ -163,9 +184,9 @@ class Asking:
         if answer is None:
             pending.unable.add(pod_id)
         else:
-            pending.answers[pod_id] = answer
+            pending.answers[pod_id] = decode(answer, pending.type)
         pending.replied(pod_id)
 
-    def _gone(self, pod_id: str) -> None:
+    def _said_goodbye(self, pod_id: str) -> None:
         for pending in self._pending.values():
             pending.replied(pod_id)

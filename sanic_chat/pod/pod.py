@@ -47,18 +47,19 @@ from ..session.session import Session
 from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers
-from .asking import Asking
 from .backpressure import Backpressure
 from .bad_ends import BadEnds, kind_of
 from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .closes import Closes
+from .cluster import Cluster
 from .commands import Commands
 from .control import Control
 from .expiry import Expiry
 from .greeter import Greeter
 from .load import CHANNEL_BACKLOG_BYTES, Load
 from .notifier import Notifier
+from .publishing import Publishing
 from .receipts import Receipts
 from .renewal import Authenticate, Renewal
 from .room_members import RoomMembers
@@ -203,8 +204,25 @@ class Pod:
         self.backpressure: Backpressure[Channel | None] = Backpressure(
             loop, is_relieved=self.load.is_relieved
         )
-        self.asking = Asking(
-            id, self.control, is_proven=lambda: not broker.outage.is_on, dropped=self.dropped
+        self.publishing = Publishing(
+            broker,
+            hub=hub,
+            names=names,
+            rooms=self.rooms,
+            load=self.load,
+            stamper=self._stamper,
+            has_personal_rooms=access.personal_rooms,
+            retry_after=retry_after,
+        )
+        self.cluster = Cluster(
+            id,
+            broker=broker,
+            control=self.control,
+            hub=hub,
+            rooms=self.rooms,
+            users=self.users,
+            names=names,
+            dropped=self.dropped,
         )
         self.broker_events = BrokerEvents(
             id,

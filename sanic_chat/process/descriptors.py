@@ -69,9 +69,10 @@ def needed_limit(clients: int) -> int:
 class Descriptors:
     """The file descriptors that this process has left for clients.
 
-    The kernel gives each new one the lowest free number, so a number near the limit shows that all
-    below it are taken. A low one shows nothing of those above it, so `clients`, which tells how
-    many there are, is asked too. Shortages are logged when they begin and end.
+    The kernel gives each new one the lowest free number. So no client stays whose own is among the
+    highest: those are kept, whatever takes the others. `clients`, which tells how many there are,
+    is asked too, since some below are still to be taken. Shortages are logged when they begin and
+    end.
     """
 
     def __init__(self, clients: Callable[[], int] = int) -> None:
@@ -85,18 +86,25 @@ class Descriptors:
         self._short = False
         self._short_at = 0.0
 
-    def are_left(self) -> bool:
-        """Whether one more client may have one, now."""
-        limit = _limit()
-        if self._clients() < self._most_clients and _lowest_free() < limit - _reserve(limit):
-            return True
-        self._run_short(f"`ulimit -n` is {limit}")
-        return False
+    def are_left(self, number: int = 0) -> bool:
+        """Whether one more client may have one, now; its own has that number (0: not known).
+
+        The lowest free number would not do: it is low, too, when a client has just left, and all
+        above it are taken.
+        """
+        if self._are_beyond(number, reserves=1):
+            self._run_short(f"`ulimit -n` is {_limit()}")
+            return False
+        return True
+
+    def are_few(self, number: int) -> bool:
+        """Whether whoever is only being told of a refusal must go, so that others find some."""
+        return self._are_beyond(number, reserves=2)
 
     @property
     def are_short(self) -> bool:
         """Whether they have been short within the last five seconds."""
-        if self.are_left() and self._short:
+        if self.are_left(_lowest_free()) and self._short:
             self._short = time.monotonic() - self._short_at < CALM_SECONDS
             if not self._short:
                 logger.info("There are file descriptors for clients again")
@@ -125,6 +133,13 @@ class Descriptors:
                 loop.default_exception_handler(context)
 
         loop.set_exception_handler(handle)
+
+    def _are_beyond(self, number: int, *, reserves: int) -> bool:
+        """Whether, of all but so many reserves, there is none left, or a client has one of them."""
+        limit = _limit()
+        reserve = _reserve(limit)
+        most = self._most_clients - (reserves - 1) * reserve
+        return self._clients() >= most or number >= limit - reserves * reserve
 
     def _run_short(self, why: str) -> None:
         self._short_at = time.monotonic()

@@ -5,9 +5,13 @@ May live here: the JSON of both, whatever is asked. Must not know what the kinds
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from ..errors import BadEnvelope
+
+T = TypeVar("T")
 
 MAX_REPLY_BYTES = 32 * 1024
 """The bound of a reply, as JSON."""
@@ -32,22 +36,25 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """Left out by a pod that can't tell: it is of another version, or has failed."""
 
 
-_decode_question = msgspec.json.Decoder(Question).decode
-_decode_reply = msgspec.json.Decoder(Reply).decode
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
-def encode_question(id: str, kind: str, arguments: bytes) -> bytes:
-    """A question as JSON; `arguments` are JSON already."""
-    return _encode(Question(id, kind, msgspec.Raw(arguments)))
+def decode(content: bytes, type: type[T]) -> T:
+    """Read JSON as a type. Raises BadEnvelope with the reason, a sentence."""
+    try:
+        return msgspec.json.decode(content, type=type)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadEnvelope(str(error)) from None
+
+
+def encode_question(id: str, kind: str, arguments: object) -> bytes:
+    """A question as JSON."""
+    return encode({"id": id, "kind": kind, "arguments": arguments})
 
 
 def parse_question(content: bytes) -> Question:
     """Read a question. Raises BadEnvelope with the reason, a sentence."""
-    try:
-        question = _decode_question(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadEnvelope(str(error)) from None
+    question = decode(content, Question)
     if len(question.id) != ID_DIGITS:
         raise BadEnvelope(f"its question has an ID of {len(question.id)} characters")
     return question
@@ -55,15 +62,12 @@ def parse_question(content: bytes) -> Question:
 
 def encode_reply(id: str, answer: bytes | None) -> bytes:
     """A reply as JSON; `answer` is JSON already, or None if the pod can't tell."""
-    return _encode(Reply(id, msgspec.UNSET if answer is None else msgspec.Raw(answer)))
+    return encode(Reply(id, msgspec.UNSET if answer is None else msgspec.Raw(answer)))
 
 
 def parse_reply(content: bytes) -> tuple[str, bytes | None]:
     """Read a reply: the question's ID, and the answer. Raises BadEnvelope with the reason."""
-    try:
-        reply = _decode_reply(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadEnvelope(str(error)) from None
+    reply = decode(content, Reply)
     if isinstance(reply.answer, msgspec.UnsetType):
         return reply.id, None
     if len(reply.answer) > MAX_REPLY_BYTES:

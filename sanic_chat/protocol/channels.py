@@ -16,6 +16,7 @@ class RedisNames:
 
     __slots__ = (
         "_newcomers",
+        "_once",
         "_pod",
         "_presence",
         "control_channel",
@@ -33,6 +34,7 @@ class RedisNames:
         """The start of the channel of every room, and of no other."""
         self.pods_key = start + b"pods"
         """The Redis set of all pods' IDs. Each pod's report is in its own key, and expires."""
+        self._once = start + b"once:"
         self._presence = start + b"presence:"
         self._newcomers = start + b"newcomers:"
         self._pod = start + b"pod:"  # of channels and of keys, which Redis keeps apart
@@ -60,3 +62,7 @@ class RedisNames:
     def pod_key(self, pod_id: bytes) -> bytes:
         """The key of a pod's report, which expires once the pod is gone."""
         return self._pod + pod_id
+
+    def once_key(self, id: bytes) -> bytes:
+        """The key that notes, for a minute, that a message of this ID was published."""
+        return self._once + id.lower()

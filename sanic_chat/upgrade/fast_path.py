@@ -100,7 +100,7 @@ class FastPathProtocol(asyncio.Protocol):
             return False
         handshake, self._early = plain
         try:
-            request = upgrader.check(handshake)
+            request = upgrader.check(handshake, self.transport)
         except UpgradeRefused:
             return False
         if upgrader.is_subscribed(request):

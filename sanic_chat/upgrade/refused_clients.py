@@ -64,7 +64,8 @@ def acceptance(refusal: UpgradeRefused, handshake: Handshake) -> tuple[str, Clos
 class RefusedClients:
     """Tells refused clients why, and lets go of them within two seconds.
 
-    `connections()` are those that are still HTTP, which end with the worker.
+    `connections()` are those that are still HTTP, which end with the worker. `are_few(number)`
+    tells whether file descriptors are few, if that is the number of the newest.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class RefusedClients:
         connection_limit: ConnectionLimit,
         connections: Callable[[], set[HttpConnection]],
         notifier: Notifier,
+        are_few: Callable[[int], bool],
     ) -> None:
         self._loop = loop
         self._admission = admission
         self._connection_limit = connection_limit
         self._connections = connections
         self._notifier = notifier
+        self._are_few = are_few
         self._oldest_first: dict[_RefusedClient, None] = {}
         self._ticks = 0
         self._is_ticking = False
@@ -116,12 +119,13 @@ class RefusedClients:
             transport.resume_reading()
         client.data_received(early)
 
-    def make_room(self) -> None:
-        """Let go of the client that was told first, if without it there is a place for a new one.
+    def make_room(self, descriptor: int) -> None:
+        """Let go of the client that was told first, if a new one may need its place.
 
-        So they keep nobody out, however many there are.
+        `descriptor` is the number of the new one's own. So they keep nobody out, however many there
+        are: of file descriptors they lose theirs before there are none for others.
         """
-        if self._oldest_first and self._admission.is_full:
+        if self._oldest_first and (self._admission.is_full or self._are_few(descriptor)):
             self._let_go_of_oldest()
 
     def discard(self, client: _RefusedClient) -> None:

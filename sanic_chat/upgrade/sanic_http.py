@@ -4,8 +4,9 @@ The one file that knows Sanic's HTTP protocol from the inside. What it touches t
 `HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
 `.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
 `.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `Request._parsed_url`, `.raw_url`,
-`.recv_buffer`, `Router.resolve`, `Http.upgrade_websocket` (as `request.stream`), the `is_websocket`
-attribute that lets a route's handler return nothing, and of several certificates
+`.recv_buffer`, `Router.resolve`, `Http.upgrade_websocket` and `.request_max_size` (of
+`request.stream`), the `is_websocket` attribute that lets a route's handler return nothing, and of
+several certificates
 `CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests name each of them.
 """
 
@@ -43,10 +44,14 @@ _LATE = (
 class ChatRequest(Request[Any, Any]):
     """Sanic's request, with a path. Without one Sanic's router raises an error of its own."""
 
-    __slots__ = ()
+    __slots__ = ("is_admins",)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.is_admins = self.transport is not None and isinstance(
+            self.transport.get_protocol(), AdminProtocol
+        )
+        """Whether it came by the admin socket."""
         if self._parsed_url.path is None:
             raise BadURL("The request's URL has no path")
         if self.raw_url.count(b"%") > MAX_ESCAPES:
@@ -178,6 +183,23 @@ class ChatHttpProtocol(HttpProtocol):
         return Phase.BUSY
 
 
+class AdminProtocol(ChatHttpProtocol):
+    """The protocol of a connection to the admin socket: always HTTP, and bounded as all others."""
+
+    __slots__ = ()
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        worker = self.app.ctx.worker
+        worker.http_connections = self.connections  # lets the drain reach them
+        self._connection_limit = worker.connection_limit
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)  # type: ignore[no-untyped-call]
+        assert self._connection_limit is not None
+        self._connection_limit.add(transport)
+
+
 def answers_with_a_socket(handler: H) -> H:
     """Mark a route's handler that may return None because it has taken the socket over."""
     handler.is_websocket = True  # type: ignore[attr-defined]
@@ -224,6 +246,20 @@ def take_socket(request: Request) -> tuple[asyncio.Transport, bytes] | None:
     # Sanic asks this, not the handler, whether a request may end without a response.
     cast(Http, request.stream).upgrade_websocket = True
     return transport, early
+
+
+async def read_body(request: Request, *, limit: int) -> bytes | None:
+    """Return the body of a request whose route is a stream; None if it is over `limit` bytes.
+
+    Of a longer one no more is read, and its connection is closed with the answer.
+    """
+    stream = cast(Http, request.stream)
+    stream.request_max_size = limit
+    try:
+        await request.receive_body()  # type: ignore[no-untyped-call]
+    except PayloadTooLarge:
+        return None
+    return bytes(request.body)
 
 
 def files_of(tls: Any) -> Any:

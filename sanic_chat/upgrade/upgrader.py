@@ -114,11 +114,14 @@ class Upgrader:
         self._foreign_page = RateLimitedWarning()
         self._failure = RateLimitedWarning()
 
-    def check(self, handshake: Handshake) -> UpgradeRequest:
+    def check(
+        self, handshake: Handshake, transport: asyncio.BaseTransport | None
+    ) -> UpgradeRequest:
         """Check a handshake. Raises UpgradeRefused for the first objection.
 
-        A client that is being told of its refusal may lose its place to it. The result holds until
-        the end of the loop turn. `accept_when_subscribed` checks again what may change.
+        The transport is its client's; None: it is gone. A client that is being told of its refusal
+        may lose its place to this one. The result holds until the end of the loop turn.
+        `accept_when_subscribed` checks again what may change.
         """
         began = time.monotonic()
         self._refuse_while_draining()
@@ -128,8 +131,9 @@ class Upgrader:
             raise UpgradeRefused(
                 403, "forbidden_origin", _FOREIGN_HOST if self._origins.compares_hosts else _FOREIGN
             )
-        self._refused_clients.make_room()
-        self._pod.admission.check()
+        descriptor = _descriptor_of(transport)
+        self._refused_clients.make_room(descriptor)
+        self._pod.admission.check(descriptor)
         query = read_query(handshake)
         identity = self._identify(handshake, query)
         options = parse_options(handshake, query)
@@ -346,6 +350,12 @@ class Upgrader:
 
 def _user_of(request: UpgradeRequest) -> str:
     return request.client_id if request.identity is None else request.identity.user
+
+
+def _descriptor_of(transport: asyncio.BaseTransport | None) -> int:
+    """The number of a client's file descriptor; 0 if it is gone."""
+    socket = None if transport is None else transport.get_extra_info("socket")
+    return 0 if socket is None else socket.fileno()
 
 
 def switch_protocols(

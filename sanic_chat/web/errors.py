@@ -14,7 +14,7 @@ from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
 from sanic.response import JSONResponse
 
-from ..errors import UpgradeRefused
+from ..errors import RequestRefused
 
 READS = ("GET", "HEAD")
 """The methods of a route that only reads (RFC 9110 section 9.3.2)."""
@@ -27,8 +27,8 @@ def error_response(
     return json({"code": code, "message": message}, status=status, headers=headers)
 
 
-def refusal_response(refusal: UpgradeRefused) -> HTTPResponse:
-    """Make the response to a handshake that was refused."""
+def refusal_response(refusal: RequestRefused) -> HTTPResponse:
+    """Make the response to a request that was refused."""
     body = {"code": refusal.code, "message": refusal.message}
     return _RefusalResponse(body, refusal.status, refusal.headers)
 

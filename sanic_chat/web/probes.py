@@ -12,8 +12,10 @@ from sanic import Blueprint, HTTPResponse, Request, json
 
 from ..pod.pod import Pod
 from ..pod.readiness import why_unready
+from .access import METRICS, unless_open
 from .errors import READS, error_response
 from .metrics import metrics
+from .ports import for_admins
 
 _HEADERS = {"Cache-Control": "no-store"}
 
@@ -21,7 +23,7 @@ _HEADERS = {"Cache-Control": "no-store"}
 def probes_blueprint(name: str, *, url_prefix: str) -> Blueprint:
     """Make `/health`, `/ready` and `/metrics` under a prefix; `name` tells blueprints apart."""
     blueprint = Blueprint(name, url_prefix=url_prefix)
-    for handler in (health, ready, metrics):
+    for handler in (health, ready, for_admins(unless_open(METRICS, metrics))):
         blueprint.add_route(handler, f"/{handler.__name__}", READS)
     return blueprint
 

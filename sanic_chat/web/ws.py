@@ -10,16 +10,19 @@ from ..errors import UpgradeRefused
 from ..protocol.handshake import upgrade_required
 from ..upgrade.sanic_http import answers_with_a_socket, handshake_of, peername_of, take_socket
 from ..upgrade.upgrader import Upgrader
+from .access import STATS, unless_open
 from .errors import READS, refusal_response
+from .ports import for_admins, for_clients
 from .stats import stats
 
 
 def chat_blueprint(name: str, *, url_prefix: str) -> Blueprint:
     """Make the chat's routes under a prefix; `name` tells blueprints apart."""
     blueprint = Blueprint(name, url_prefix=url_prefix)
-    blueprint.add_route(upgrade, "/ws", READS, name="ws", unquote=True)
-    blueprint.add_route(upgrade, "/ws/<room>", READS, name="ws_room", unquote=True)
-    blueprint.add_route(stats, "/ws/stats", READS, name="ws_stats")
+    client = for_clients(upgrade)
+    blueprint.add_route(client, "/ws", READS, name="ws", unquote=True)
+    blueprint.add_route(client, "/ws/<room>", READS, name="ws_room", unquote=True)
+    blueprint.add_route(for_admins(unless_open(STATS, stats)), "/ws/stats", READS, name="ws_stats")
     return blueprint
 
 
@@ -33,7 +36,7 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
     handshake = handshake_of(request, room)
     take = partial(take_socket, request)
     try:
-        checked = upgrader.check(handshake)
+        checked = upgrader.check(handshake, request.transport)
         if request.method != "GET":  # RFC 6455 section 4.1
             raise upgrade_required()
         await upgrader.accept_when_subscribed(checked, take)

@@ -77,8 +77,8 @@ class StubLink:
         self.rebuilt: list[str] = []
         self.rebuild = self.rebuilt.append
 
-    def call(self, command: tuple[bytes, ...], answered: Callable[[Any], None]) -> None:
-        self.expected.append(Call(answered))
+    def call(self, command: tuple[bytes, ...], *told: Any) -> None:
+        self.expected.append(Call(*told))
 
     def ask(self, question: bytes, on_answer: Callable[[], None]) -> None:
         self.call((b"PING", question), lambda reply: on_answer())

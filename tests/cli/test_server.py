@@ -11,7 +11,7 @@ from sanic_chat.cli.server import authorization, server_of
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CHAT_URL", "CHAT_TOKEN", "CHAT_API_PREFIX", "CHAT_ENV_FILE"):
+    for name in ("CHAT_URL", "CHAT_TOKEN", "CHAT_API_KEY", "CHAT_API_PREFIX", "CHAT_ENV_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -43,7 +43,10 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert server_of(None, None).http == "https://chat.test/mine"
     monkeypatch.setenv("CHAT_ENV_FILE", str(tmp_path / "missing"))
     assert server_of(None, None).http == "https://chat.test/api/chat-api"
-    assert authorization() == {"Authorization": "Bearer abc"}
+    assert authorization("CHAT_TOKEN") == {"Authorization": "Bearer abc"}
+    assert authorization("CHAT_API_KEY") == {}
+    monkeypatch.setenv("CHAT_API_KEY", "def")
+    assert authorization("CHAT_API_KEY", "CHAT_TOKEN") == {"Authorization": "Bearer def"}
 
 
 @pytest.mark.parametrize(

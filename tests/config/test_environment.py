@@ -19,12 +19,14 @@ from ..support.harness import ROOT, RedisProcess
 from ..support.settings import PEM, SECRET
 
 EXAMPLE = ROOT / "conf" / ".env.example"
-FILES = {
-    "REDIS_URL": "redis_url",
-    "AUTH_SECRET": "auth_secret",
-    "AUTH_PUBLIC_KEY": "auth_public_key",
-}
+FILES = ("REDIS_URL", "AUTH_SECRET", "AUTH_PUBLIC_KEY", "CHAT_API_KEYS")
 VARIABLES = [setting.metadata["variable"] for setting in fields(Config)]
+TEXTS = {
+    "REDIS_URL": "redis://:p4ss@h:1",
+    "AUTH_PUBLIC_KEY": PEM,
+    "CHAT_API_KEYS": f"web:read:{SECRET}",
+}
+"""Their values, but for those that may have any."""
 
 
 class TestFiles:
@@ -36,10 +38,10 @@ class TestFiles:
     @pytest.mark.parametrize("variable", FILES)
     def test_a_secret_in_a_file(self, tmp_path: Path, variable: str) -> None:
         """It is read without the line break at its end."""
-        value = {"REDIS_URL": "redis://:p4ss@h:1", "AUTH_PUBLIC_KEY": PEM}.get(variable, SECRET)
+        value = TEXTS.get(variable, SECRET)
         (tmp_path / "secret").write_text(f"{value}\n")
         config = Config.from_environment({f"{variable}_FILE": str(tmp_path / "secret")})
-        assert getattr(config, FILES[variable]) == value
+        assert config == Config.from_environment({variable: value}) != Config()
         assert value not in repr(config)
 
     @pytest.mark.parametrize("variable", FILES)

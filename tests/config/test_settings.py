@@ -60,6 +60,9 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_USER_CLAIM": "sub",
     "AUTH_EXPIRY": "close",
     "AUTH_COOKIE": None,
+    "CHAT_API_KEYS": (),
+    "CHAT_ADMIN_LISTEN": None,
+    "CHAT_OPEN": (),
     "CHAT_LOG_FORMAT": "text",
     "CHAT_LOG_LEVEL": "info",
     "CHAT_LOG_CLIENTS": False,
@@ -253,6 +256,11 @@ class TestTexts:
             ("CHAT_GLOBAL_PUBLISH", "server", "server"),
             ("CHAT_PERSONAL_ROOMS", "off", "off"),
             ("CHAT_SUBPROTOCOLS", "chat.v1, json", ("chat.v1", "json")),
+            ("CHAT_ADMIN_LISTEN", "127.0.0.1:1", "127.0.0.1:1"),
+            ("CHAT_ADMIN_LISTEN", "[fe80::1%eth0]:65535", "[fe80::1%eth0]:65535"),
+            ("CHAT_ADMIN_LISTEN", "admin.internal:9000", "admin.internal:9000"),
+            ("CHAT_OPEN", "stats", ("stats",)),
+            ("CHAT_OPEN", "metrics , stats", ("metrics", "stats")),
             ("AUTH_AUDIENCE", "chat", ("chat",)),
             ("AUTH_AUDIENCE", "https://a.example/x , chat", ("https://a.example/x", "chat")),
             ("AUTH_ISSUER", "https://issuer.example/", ("https://issuer.example/",)),
@@ -335,6 +343,23 @@ class TestTexts:
                     "http://",
                 )
             ),
+            *(
+                ("CHAT_ADMIN_LISTEN", text, "an address and a port, like 127.0.0.1:9000")
+                for text in (
+                    "9000",
+                    ":9000",
+                    "::1:9000",
+                    "127.0.0.1",
+                    "a:0",
+                    "a:65536",
+                    "a:x",
+                    "a b:1",
+                )
+            ),
+            *(
+                ("CHAT_OPEN", text, "some of stats, metrics, with commas between them")
+                for text in ("all", "stats,", "stats metrics")
+            ),
             *(("AUTH_ENABLED", text, "yes, on") for text in ("2", "ja", "enabled")),
             *(
                 ("AUTH_ALGORITHMS", text, "EdDSA, HS256")
@@ -395,6 +420,45 @@ class TestAuth:
     def test_a_secret_is_taken_as_it_stands(self, secret: str):
         """Backslashes and quotes are part of a secret."""
         assert value_of("AUTH_SECRET", secret) == secret
+
+
+class TestApiKeys:
+    OTHER = SECRET[::-1]
+
+    @pytest.mark.parametrize("between", [",", "\n", " ,\r\n\n, "])
+    def test_several(self, between: str):
+        """They stand in one line with commas, or one in each line of a file."""
+        text = f"web:publish+read:{SECRET}{between}web:admin:{self.OTHER}\n"
+        first, second = value_of("CHAT_API_KEYS", text)
+        assert (first.name, first.scopes) == ("web", {"publish", "read"})
+        assert (second.name, second.scopes) == ("web", {"admin"})
+        assert first.digest != second.digest
+
+    @pytest.mark.parametrize(
+        ("text", "where"),
+        [
+            (",", ""),
+            ("web", ", whose key 1 has no two colons"),
+            (
+                f"a:read:{SECRET},,b:write:{OTHER}",
+                ", whose key 2 (b) has a scope that there is not",
+            ),
+            (f"a:read:{SECRET},b:read:x", ", whose key 2 (b) has a secret of 1 characters"),
+            (f"a:read:{SECRET}\nb:admin:{SECRET}", ", whose key 2 has the secret of another"),
+            (
+                ",".join(f"key-{number}:read:{SECRET}{number}" for number in range(101)),
+                ", with more than 100 keys",
+            ),
+        ],
+    )
+    def test_bad_keys(self, text: str, where: str):
+        """They are refused, with what is wrong with which of them and what is allowed, unseen."""
+        error = refusal({"CHAT_API_KEYS": text})
+        assert error.startswith(
+            f"CHAT_API_KEYS is a value that is not shown{where}; allowed is name:scope+scope:secret"
+        )
+        assert SECRET not in error
+        assert self.OTHER not in error
 
 
 class TestSecrecy:

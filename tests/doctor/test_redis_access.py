@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from sanic_chat.doctor.findings import Finding
+from sanic_chat.protocol.api_keys import read_key
 
 from ..support.examined import examined, finding
 from ..support.harness import ROOT, RedisProcess, wait_until
@@ -39,14 +41,23 @@ def admin(server: RedisProcess) -> Iterator[Redis]:
         assert admin.acl_deluser("sanic_chat") == 1
 
 
-async def acl(server: RedisProcess, **settings: str) -> Finding:
+KEYS = (read_key(f"backend:publish:{'x' * 32}"),)
+
+
+async def acl(server: RedisProcess, **settings: Any) -> Finding:
     url = f"redis://sanic_chat:{PASSWORD}@127.0.0.1:{server.port}"
-    return await finding("redis_acl", redis_url=url, **settings)
+    return await finding("redis_acl", redis_url=url, **{"api_keys": KEYS, **settings})
 
 
 async def test_the_documented_acl(server: RedisProcess, admin: Redis) -> None:
     """It is the smallest one, and enough."""
     assert (await acl(server)).status == "well"
+
+
+async def test_what_only_the_api_needs(server: RedisProcess, admin: Redis) -> None:
+    """Without keys for backends nobody misses it."""
+    admin.execute_command("ACL SETUSER", "sanic_chat", "-eval")
+    assert (await acl(server, api_keys=())).status == "well"
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word[0] == "+"])
@@ -82,9 +93,12 @@ async def test_a_channel_that_is_missing(
     assert (await acl(server)).status == "well"
 
 
-@pytest.mark.parametrize("missing", ["~realtime:pod:*", "~realtime:pods"])
+PATTERNS = [word for word in WORDS if word[0] == "~"]
+
+
+@pytest.mark.parametrize("missing", PATTERNS)
 async def test_a_key_that_is_missing(server: RedisProcess, admin: Redis, missing: str) -> None:
-    rest = {"~realtime:pod:*", "~realtime:pods"} - {missing}
+    rest = set(PATTERNS) - {missing}
     admin.execute_command("ACL SETUSER", "sanic_chat", "resetkeys", *rest)
     one = await acl(server)
     assert (one.status, one.measured) == ("warning", f"refused: {missing}")

@@ -19,13 +19,16 @@ from ..support.hub import HubHandler, channel_of, explode, stack_depth
 from ..support.transports import RecordingTransport, transport_of
 
 QUEUE = 6
-ROOMS = 3
+MANY_ROOMS = 20
 CROWD = 16
 STACK = 30
 """Frames that may be on the stack when a session closes, however many others are being closed."""
 
 indexes = st.integers(0, 10**6)
-room_numbers = st.integers(0, ROOMS - 1)
+room_numbers = st.integers(0, MANY_ROOMS - 1)
+"""Numbers of rooms; where there are fewer rooms, they have several."""
+channel_numbers = st.none() | room_numbers
+"""The same; None: the global channel."""
 
 
 @dataclass
@@ -94,6 +97,7 @@ class HubMachine(RuleBasedStateMachine):
     and so may its handler. Nothing of that reaches anybody else, nor does the stack grow by it.
     """
 
+    room_count = 3
     slice_members = 256
     write_messages = 1000
     drop_oldest = False
@@ -107,7 +111,7 @@ class HubMachine(RuleBasedStateMachine):
             write_messages=self.write_messages,
             drop_oldest=self.drop_oldest,
         )
-        self.rooms = [channel_of(str(number)) for number in range(ROOMS)]
+        self.rooms = [channel_of(str(number)) for number in range(self.room_count)]
         self.known: list[Expected] = []
         self.closed: list[Expected] = []
         self.kicked: list[Expected] = []
@@ -200,13 +204,32 @@ class HubMachine(RuleBasedStateMachine):
         self.take_note_of_the_closed()
 
     def join(self, expected: Expected, number: int) -> None:
+        number %= self.room_count
         self.handler.hub.join(expected.session, self.room(number))
         expected.rooms.add(number)
 
     @precondition(lambda self: self.known)
+    @rule(index=indexes, numbers=st.lists(room_numbers, min_size=2, max_size=MANY_ROOMS))
+    def a_session_joins_many(self, index: int, numbers: list[int]) -> None:
+        expected = self.pick(index)
+        for number in numbers:
+            self.join(expected, number)
+        self.take_note_of_the_closed()
+
+    @precondition(lambda self: self.known)
     @rule(index=indexes, number=room_numbers)
     def a_session_leaves(self, index: int, number: int) -> None:
+        self.leave(self.pick(index), number)
+
+    @precondition(lambda self: self.known)
+    @rule(index=indexes, but=room_numbers)
+    def a_session_leaves_all_but_one(self, index: int, but: int) -> None:
         expected = self.pick(index)
+        for number in sorted(expected.rooms - {but % self.room_count}):
+            self.leave(expected, number)
+
+    def leave(self, expected: Expected, number: int) -> None:
+        number %= self.room_count
         others = [each for each in self.known if each is not expected and number in each.rooms]
         self.handler.gone.clear()
         self.handler.hub.leave(expected.session, self.rooms[number])
@@ -217,18 +240,25 @@ class HubMachine(RuleBasedStateMachine):
             is_empty = was_member and not others
             assert self.handler.gone == [self.rooms[number]] * is_empty
 
-    @rule(number=st.none() | room_numbers)
+    @rule(number=channel_numbers)
     def a_message_is_delivered(self, number: int | None) -> None:
         self.deliver(number, None)
 
+    @rule(numbers=st.lists(channel_numbers, min_size=2, max_size=MANY_ROOMS))
+    def many_are_delivered_in_mixed_order(self, numbers: list[int | None]) -> None:
+        for number in numbers:
+            self.deliver(number, None)
+
     @precondition(lambda self: any(not each.session.echo for each in self.known))
-    @rule(index=indexes, number=st.none() | room_numbers)
+    @rule(index=indexes, number=channel_numbers)
     def a_session_without_echo_speaks(self, index: int, number: int | None) -> None:
         speakers = [each for each in self.known if not each.session.echo]
         self.deliver(number, speakers[index % len(speakers)])
 
     def deliver(self, number: int | None, sender: Expected | None) -> None:
         message = b"%d" % next(self.numbers)
+        if number is not None:
+            number %= self.room_count
         room = self.handler.hub.everyone if number is None else self.room(number)
         self.handler.hub.deliver(
             room, text_frame(message), sender=sender.session if sender else None
@@ -340,11 +370,25 @@ class DroppingHubMachine(SlicedHubMachine):
     drop_oldest = True
 
 
+class ManyRoomsHubMachine(HubMachine):
+    """The same, where there are many rooms, and a session may be in all of them."""
+
+    room_count = MANY_ROOMS
+
+
+class SlicedManyRoomsHubMachine(SlicedHubMachine):
+    """The same, where fan-outs of these are long ones too."""
+
+    room_count = MANY_ROOMS
+
+
 TestHubModel = HubMachine.TestCase
 TestSlicedHubModel = SlicedHubMachine.TestCase
 TestDroppingHubModel = DroppingHubMachine.TestCase
-TestHubModel.settings = TestSlicedHubModel.settings = TestDroppingHubModel.settings = settings(
-    max_examples=settings().max_examples,
-    stateful_step_count=40,
-    report_multiple_bugs=False,
+TestManyRoomsHubModel = ManyRoomsHubMachine.TestCase
+TestSlicedManyRoomsHubModel = SlicedManyRoomsHubMachine.TestCase
+_SETTINGS = settings(
+    max_examples=settings().max_examples, stateful_step_count=40, report_multiple_bugs=False
 )
+TestHubModel.settings = TestSlicedHubModel.settings = TestDroppingHubModel.settings = _SETTINGS
+TestManyRoomsHubModel.settings = TestSlicedManyRoomsHubModel.settings = _SETTINGS

@@ -53,13 +53,14 @@ JWT = f"{HEAD}.{CLAIMS}.{SIGNATURE}"
         ("b'Bearer {}'", "b'Bearer ***'"),
         ("Bearer%20{}", "Bearer%20***"),
         ("sanic-chat.v1, bearer.{}", "sanic-chat.v1, bearer.***"),
+        ("CHAT_API_KEYS=web:read+publish:{}{}{}", "CHAT_API_KEYS=web:read+publish:***"),
         ("nothing to hide in %r", "nothing to hide in %r"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("token", [JWT, "0123456789abcdef"], ids=["JWT", "opaque"])
 def test_where_tokens_stand(text: str, redacted: str, token: str) -> None:
     """Wherever a token stands it is hidden, and what stands around it is not."""
-    assert redact(text.format(token)) == redacted.format()
+    assert redact(text.format(token, token, token)) == redacted.format()
 
 
 @pytest.mark.parametrize("text", ["a token by itself: {}", "/ws/{}", "x, bearer.{}", "{}"])

@@ -57,9 +57,23 @@ MUTANTS = (
     Mutant(
         "who is refused and told why keeps nobody out",
         "sanic_chat/upgrade/upgrader.py",
-        "        self._refused_clients.make_room()\n",
+        "        self._refused_clients.make_room(descriptor)\n",
         "",
         ("tests/upgrade/test_refused_clients.py::test_they_keep_nobody_out",),
+    ),
+    Mutant(
+        "of few file descriptors those who are told why take none from others",
+        "sanic_chat/upgrade/refused_clients.py",
+        " or self._are_few(descriptor)",
+        "",
+        ("tests/process/test_descriptors.py::test_told_why",),
+    ),
+    Mutant(
+        "no client keeps a descriptor of those that are kept for checks",
+        "sanic_chat/process/descriptors.py",
+        " or number >= limit - reserves * reserve",
+        "",
+        ("tests/process/test_descriptors.py::test_clients_take_all_descriptors",),
     ),
     Mutant(
         "a refused client that sends without end is not read",

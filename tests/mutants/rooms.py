@@ -90,7 +90,7 @@ MUTANTS = (
         RECEIPTS,
         "            if not is_member:\n",
         "            if False:\n",
-        (MODEL,),
+        ("tests/pod/test_receipts.py::test_who_is_not_in_the_room_gets_no_numbers",),
     ),
     # -- receipts --------------------------------------------------------------------------
     Mutant(

@@ -14,7 +14,7 @@ def test_handshakes_and_connections_count_together():
     """Who is in and who is coming in may be as many as the limit says, and no more."""
     connected = 2
     admission = Admission(
-        limit=4, retry_after=9, connected=lambda: connected, has_descriptors=lambda: True
+        limit=4, retry_after=9, connected=lambda: connected, has_descriptors=lambda _: True
     )
     with admission, admission:
         assert admission.handshakes == 2
@@ -32,7 +32,9 @@ def test_handshakes_and_connections_count_together():
 
 def test_a_handshake_that_fails_gives_its_place_back():
     """However a handshake ends, its place is free again."""
-    admission = Admission(limit=1, retry_after=1, connected=lambda: 0, has_descriptors=lambda: True)
+    admission = Admission(
+        limit=1, retry_after=1, connected=lambda: 0, has_descriptors=lambda _: True
+    )
     for end in (ValueError, UpgradeRefused(400, "bad", "bad"), asyncio.CancelledError):
         with pytest.raises(BaseException), admission:  # noqa: B017, PT011
             raise end
@@ -42,7 +44,7 @@ def test_a_handshake_that_fails_gives_its_place_back():
 def test_no_limit():
     """Without a limit nobody is refused."""
     admission = Admission(
-        limit=0, retry_after=1, connected=lambda: 10**6, has_descriptors=lambda: True
+        limit=0, retry_after=1, connected=lambda: 10**6, has_descriptors=lambda _: True
     )
     with admission:
         assert admission.handshakes == 1
@@ -50,8 +52,11 @@ def test_no_limit():
 
 def test_no_descriptors():
     """Without a limit, what there are no file descriptors for is refused."""
-    admission = Admission(limit=0, retry_after=9, connected=int, has_descriptors=lambda: False)
+    admission = Admission(
+        limit=0, retry_after=9, connected=int, has_descriptors=lambda number: number < 7
+    )
+    admission.check(6)
     with pytest.raises(UpgradeRefused) as refused:
-        admission.check()
+        admission.check(7)
     assert (refused.value.status, refused.value.code) == (503, "no_descriptors")
     assert refused.value.headers == {"Retry-After": "9"}

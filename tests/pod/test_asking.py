@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import redis.asyncio
 
-from sanic_chat.errors import BadEnvelope, TooManyQuestions
+from sanic_chat.errors import TooManyQuestions
 from sanic_chat.pod.asking import MAX_QUESTIONS, PATIENCE_SECONDS, QUESTION, REPLY, Outcome
 from sanic_chat.pod.control import BEAT_SECONDS, LIVING_SECONDS
 from sanic_chat.pod.pod import Pod
@@ -25,7 +25,7 @@ SOON = 0.1 * SLOW
 
 def answer_with_id(pod: Pod) -> None:
     """Have a pod answer what it is asked by its own ID."""
-    pod.asking.handle("who", lambda arguments: json.dumps([pod.id, json.loads(arguments)]).encode())
+    pod.cluster.asking.handle("who", int, lambda number: [pod.id, number])
 
 
 @pytest.fixture
@@ -37,17 +37,16 @@ async def pods(redis: RedisProcess) -> AsyncIterator[list[Pod]]:
         yield pods
 
 
-async def ask(pod: Pod) -> tuple[Outcome, float]:
+async def ask(pod: Pod) -> tuple[Outcome[list[Any]], float]:
     """What came of a question, and how long it took."""
     began = time.monotonic()
-    outcome = await pod.asking.ask("who", b"7")
+    outcome = await pod.cluster.asking.ask("who", 7, list)
     return outcome, time.monotonic() - began
 
 
-def is_whole(outcome: Outcome, pods: list[Pod]) -> bool:
+def is_whole(outcome: Outcome[list[Any]], pods: list[Pod]) -> bool:
     """Whether these pods have answered, and it is known that there are no others."""
-    answers = {pod_id: json.loads(answer) for pod_id, answer in outcome.answers.items()}
-    return outcome.complete and answers == {pod.id: [pod.id, 7] for pod in pods}
+    return outcome.complete and outcome.answers == {pod.id: [pod.id, 7] for pod in pods}
 
 
 async def test_all_answer(pods: list[Pod]) -> None:
@@ -132,49 +131,55 @@ async def test_a_pod_that_has_just_started(pods: list[Pod], redis: RedisProcess)
 
 async def test_a_kind_that_a_pod_does_not_know(pods: list[Pod]) -> None:
     """It says so at once: it is missing, and nobody waits for it."""
-    pods[0].asking.handle("news", lambda arguments: b"1")
+    pods[0].cluster.asking.handle("news", int, lambda number: number)
     began = time.monotonic()
-    outcome = await pods[0].asking.ask("news", b"{}")
+    outcome = await pods[0].cluster.asking.ask("news", 1, int)
     assert time.monotonic() - began < PATIENCE_SECONDS
-    assert outcome == ({pods[0].id: b"1"}, False, sorted(pod.id for pod in pods[1:]))
+    assert outcome == ({pods[0].id: 1}, False, sorted(pod.id for pod in pods[1:]))
 
 
 async def test_a_handler_that_fails(pods: list[Pod], caplog: pytest.LogCaptureFixture) -> None:
     """Its pod is missing, wherever it is, and has a traceback in its log; the others answer."""
 
-    def fail(arguments: bytes) -> bytes:
+    def fail(number: int) -> int:
         raise ZeroDivisionError
 
-    def refuse(arguments: bytes) -> bytes:
-        raise BadEnvelope("these are no arguments")
-
-    for pod, handler in zip(pods, (fail, refuse, lambda arguments: b"1"), strict=True):
-        pod.asking.handle("bad", handler)
-    outcome = await pods[0].asking.ask("bad", b"{}")
-    assert outcome.answers == {pods[2].id: b"1"}
+    for pod, type in zip(pods, (int, str, int), strict=True):
+        pod.cluster.asking.handle("bad", type, fail if pod is pods[0] else lambda given: given)
+    outcome = await pods[0].cluster.asking.ask("bad", 1, int)
+    assert outcome.answers == {pods[2].id: 1}
     assert set(outcome.missing) == {pods[0].id, pods[1].id}
     assert "ZeroDivisionError" in caplog.text
     assert pods[1].dropped["bad_envelope"] == 1
 
 
+async def test_an_answer_of_another_type(pods: list[Pod]) -> None:
+    """It can't be read: its pod is missing, and it is counted."""
+    for pod, answer in zip(pods, (1, "one", 1), strict=True):
+        pod.cluster.asking.handle("number", int, lambda number, answer=answer: answer)
+    outcome = await pods[0].cluster.asking.ask("number", 1, int)
+    assert (outcome.complete, outcome.missing) == (False, [pods[1].id])
+    assert pods[0].dropped["bad_envelope"] == 1
+
+
 async def test_answers_are_bounded(pods: list[Pod]) -> None:
     """Who would answer more than is allowed is missing."""
-    for pod, size in zip(pods, (1, MAX_REPLY_BYTES, MAX_REPLY_BYTES + 1), strict=True):
-        pod.asking.handle("much", lambda arguments, size=size: b"1" * size)
-    outcome = await pods[0].asking.ask("much", b"{}")
+    for pod, size in zip(pods, (2, MAX_REPLY_BYTES, MAX_REPLY_BYTES + 1), strict=True):
+        pod.cluster.asking.handle("much", int, lambda number, size=size: "x" * (size - 2))
+    outcome = await pods[0].cluster.asking.ask("much", 1, str)
     assert outcome.missing == [pods[2].id]
-    assert [*map(len, outcome.answers.values())] == [1, MAX_REPLY_BYTES]
+    assert [*map(len, outcome.answers.values())] == [0, MAX_REPLY_BYTES - 2]
 
 
 async def test_questions_at_a_time(pods: list[Pod]) -> None:
     """Four may be under way; a fifth is refused, with a sentence, and costs nobody anything."""
     asker, _, silent = pods
     silent.broker.hold()
-    under_way = [asyncio.create_task(asker.asking.ask("who", b"7")) for _ in range(MAX_QUESTIONS)]
+    under_way = [asyncio.create_task(ask(asker)) for _ in range(MAX_QUESTIONS)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyQuestions, match="4 questions to all pods are under way"):
-        await asker.asking.ask("who", b"7")
-    for outcome in await asyncio.gather(*under_way):
+        await ask(asker)
+    for outcome, _ in await asyncio.gather(*under_way):
         assert outcome.missing == [silent.id]
     silent.broker.release()
     assert is_whole((await ask(asker))[0], pods)
@@ -183,7 +188,7 @@ async def test_questions_at_a_time(pods: list[Pod]) -> None:
 async def test_a_question_that_is_given_up(pods: list[Pod]) -> None:
     """Who asked may be gone; that leaves nothing behind."""
     for _ in range(2 * MAX_QUESTIONS):
-        asking = asyncio.create_task(pods[0].asking.ask("who", b"7"))
+        asking = asyncio.create_task(ask(pods[0]))
         await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])

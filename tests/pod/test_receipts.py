@@ -157,6 +157,16 @@ async def test_who_is_closed_gets_none() -> None:
     assert transport.texts() == []
 
 
+async def test_who_is_not_in_the_room_gets_no_numbers(alone: Desk) -> None:
+    """They would tell whether anybody is there."""
+    stranger = alone.handler.open()
+    for _ in range(2):
+        alone.publish(alone.ask(stranger))
+        alone.handler.open(alone.room)
+    await eventually(has(stranger, 2), "both are there")
+    assert told(stranger) == [{"event": "ack", "id": "0"}, {"event": "ack", "id": "1"}]
+
+
 async def test_two_holds(alone: Desk) -> None:
     """What holds a session besides goes on holding it."""
     session = alone.handler.open(alone.room)

@@ -21,7 +21,7 @@ ID = "0123456789abcdef"
 
 def test_a_question() -> None:
     """It tells its ID, its kind, and what the kind needs to know."""
-    text = encode_question(ID, "rooms", b'{"limit":7}')
+    text = encode_question(ID, "rooms", {"limit": 7})
     assert json.loads(text) == {"id": ID, "kind": "rooms", "arguments": {"limit": 7}}
     question = parse_question(text)
     assert (question.id, question.kind) == (ID, "rooms")
@@ -48,7 +48,7 @@ def test_what_is_no_question(text: bytes) -> None:
 def test_ids_of_questions() -> None:
     """They have one length."""
     with pytest.raises(BadEnvelope, match="17"):
-        parse_question(encode_question(ID + "0", "rooms", b"{}"))
+        parse_question(encode_question(ID + "0", "rooms", {}))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"id":7,"answer":1}', b"[" * 100_000])

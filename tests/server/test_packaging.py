@@ -26,7 +26,7 @@ from sanic_chat import __version__
 from ..support.harness import DEADLINE, ROOT, ServerProcess, receive, wait_until
 from ..support.imports import imports_of
 
-FOLDERS = (".ci", "benchmarks", "conf", "docs", "sanic_chat", "tests")
+FOLDERS = (".ci", "benchmarks", "conf", "docs", "examples", "sanic_chat", "tests")
 TOP = ("LICENSE", "MANIFEST.in", "server.py", "pyproject.toml", "tox.ini")
 INSTALL = "pip install sanic_chat-*.whl && sanic-chat serve"
 BUILD = """

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import hiredis
 import pytest
@@ -17,6 +18,8 @@ import redis.asyncio
 
 from sanic_chat.process.embedded_redis import find_server_program
 
+from ..support.backend import API_KEYS, backend
+from ..support.clients import receive_data
 from ..support.deployment import CONF
 from ..support.harness import DEADLINE, ROOT, RedisProcess, StartServer, eventually, receive
 
@@ -63,7 +66,9 @@ async def test_a_server_has_all_it_needs_and_no_more(
     )
     async with admin:
         await admin.config_resetstat()
-        server = start_server("--single-process", REDIS_URL=url, CHAT_UNSUBSCRIBE_DELAY="0")
+        server = start_server(
+            "--single-process", REDIS_URL=url, CHAT_UNSUBSCRIBE_DELAY="0", CHAT_API_KEYS=API_KEYS
+        )
         channel = f"realtime:room:{room}"
         async with server.connect(room) as client, admin.pubsub() as listener:
             await listener.subscribe(channel)
@@ -76,6 +81,10 @@ async def test_a_server_has_all_it_needs_and_no_more(
                 return message is not None and "from inside" in str(message["data"])
 
             await eventually(is_heard, "what the client says is published")
+            async with backend(server.http) as program:
+                answer = await program.publish("inside", room=room, id=str(uuid4()))
+                assert answer.json()["subscribers"] == 2
+                assert (await receive_data(client, "inside"))["from"] == "server"
         assert server.stats()["complete"]
         named = [one["name"] for one in await admin.client_list() if one["user"] == "sanic_chat"]
         assert len(named) == 3
@@ -93,7 +102,8 @@ async def test_a_server_has_all_it_needs_and_no_more(
     assert "no permissions" not in server.log
 
 
-FORBIDDEN = """FLUSHALL;CONFIG GET *;KEYS *;SHUTDOWN;EVAL x 0;CLIENT LIST;PSUBSCRIBE *;ACL LIST
+FORBIDDEN = """FLUSHALL;CONFIG GET *;KEYS *;SHUTDOWN;EVALSHA x 0;SCRIPT FLUSH
+CLIENT LIST;PSUBSCRIBE *;ACL LIST
 SET other 1;GET realtime:pods;PUBLISH other:global x;SUBSCRIBE other:global"""
 
 

@@ -137,16 +137,29 @@ async def test_a_plus_is_a_space(server: ServerProcess) -> None:
 async def test_while_redis_stands_still(
     redis: RedisProcess, start_server: StartServer, room: str
 ) -> None:
-    """The one answer comes when all rooms are confirmed, and the client is served meanwhile."""
+    """128 rooms wait together, and nobody else does; then they are one SUBSCRIBE and one answer."""
     server = start_server("--single-process", REDIS_URL=redis.url, CHAT_REDIS_TIMEOUT="30")
-    names = [f"{room}/{number}" for number in range(20)]
-    async with server.connect(room) as client:
-        redis.signal(signal.SIGSTOP)
-        join = {"type": "system", "data": {"action": "join", "rooms": names}}
-        await client.send(json.dumps(join))
-        assert (await says(client))["data"] == "hello"
-        redis.signal(signal.SIGCONT)
-        assert rooms_of(await receive_event(client, "joined")) == dict.fromkeys(names, "")
+    names = [f"{room}/{number}" for number in range(ROOMS_PER_SESSION)]
+    async with server.connect() as client, server.connect() as other:
+        with Redis(port=redis.port, decode_responses=True) as admin:
+            before = subscribe_calls(admin)
+            redis.signal(signal.SIGSTOP)
+            join = {"type": "system", "data": {"action": "join", "rooms": names}}
+            await client.send(json.dumps(join))
+            for each in (client, other):
+                assert (await says(each))["data"] == "hello"
+            assert (await receive(client))["from"] == (await receive(other))["from"]
+            redis.signal(signal.SIGCONT)
+            assert rooms_of(await receive_event(client, "joined")) == dict.fromkeys(names, "")
+            assert subscribe_calls(admin) == before + 1
+            for name in (names[0], names[-1]):
+                assert admin.publish(f"realtime:room:{name}", '{"data": 1}') == 1
+                assert (await receive(client))["room"] == name
+
+
+def subscribe_calls(admin: Any) -> int:
+    """How many SUBSCRIBE commands a Redis has carried out."""
+    return int(admin.info("commandstats")["cmdstat_subscribe"]["calls"])
 
 
 async def test_one_of_many_is_forbidden(

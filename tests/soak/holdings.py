@@ -48,7 +48,7 @@ def _is_stopped(pid: int) -> bool:
 
 def unrest(holding: Holding) -> dict[str, Any]:
     """What shows that somebody is still on the way in or out, or that something was left behind."""
-    channels = {channel for channel in holding["wanted"] if ":pod:" not in channel}
+    channels = set(holding["wanted"]) - set(holding["control"])
     looks = {
         "not confirmed": set(holding["wanted"]) ^ set(holding["confirmed"]),
         "subscribed, and no room": channels - set(holding["rooms"]),
@@ -57,6 +57,8 @@ def unrest(holding: Holding) -> dict[str, Any]:
         "HTTP connections of others": holding["http_connections"] - 1,
         "bytes under way": holding["held_bytes"],
         "waiting for Redis": holding["waiting_to_publish"],
+        "waiting for an answer": holding["waiting_answers"],
+        "waiting for a receipt": holding["waiting_receipts"],
     }
     return {what: seen for what, seen in looks.items() if seen}
 

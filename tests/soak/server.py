@@ -43,11 +43,14 @@ async def inspect(request: Request) -> HTTPResponse:
             "connected": pod.connected,
             "members": len(pod.hub.everyone.members),
             "rooms": sorted(channel.decode() for channel in pod.hub.channels),
+            "control": [channel.decode() for channel in pod.control.channels],
             "wanted": sorted(channel.decode() for channel in pod.broker.subscriber.wanted),
             "confirmed": sorted(channel.decode() for channel in pod.broker.subscriber.confirmed),
             "held": len(pod.backpressure.held),
             "held_bytes": pod.hub.held_bytes,
             "waiting_to_publish": pod.broker.publisher.queued,
+            "waiting_answers": len(pod.answers._waiting),
+            "waiting_receipts": len(pod.receipts._waiting),
         }
     )
 

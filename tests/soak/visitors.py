@@ -20,6 +20,7 @@ from ..support.frames import client_frame
 from ..support.harness import DEADLINE, ServerProcess
 
 TEXT, CLOSE = 1, 8
+SHARED_ROOMS = 20
 PAUSE_SECONDS = 0.1
 """How long it may be until the next one comes, when one has left."""
 SLOW_ONE_ASKS = 250
@@ -39,6 +40,26 @@ class UpgradeRequest:
     def command(self, action: str, room: str) -> None:
         """Send a command."""
         self.say(type="system", data={"action": action, "room": room})
+
+    async def command_many(self, action: str, event: str, rooms: list[str]) -> None:
+        """Send a command for many rooms, and have its answer."""
+        self.say(type="system", data={"action": action, "rooms": rooms})
+        answer = await self.hear_event(event)
+        assert answer["rooms"] == [{"room": room} for room in rooms]
+
+    def ask(self, **message: Any) -> str:
+        """Say something, and ask for a receipt; returns its ID."""
+        id = str(uuid4())
+        self.say(**message, id=id, ack=True)
+        return id
+
+    async def hear_receipts(self, ids: list[str]) -> None:
+        """Skip messages until all these have their receipt; one that comes twice is an error."""
+        waiting = set(ids)
+        while waiting:
+            message = await self.hear(lambda message: message["type"] == "system")
+            if message["data"]["event"] in ("ack", "nack"):
+                waiting.remove(message["data"]["id"])
 
     async def hear(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Skip messages until one that is wanted."""
@@ -102,6 +123,29 @@ async def room_changer(server: ServerProcess, random: Random) -> None:
             visitor.command("leave", room)
             assert (await visitor.hear_event("left"))["room"] == room
         if random.random() < 0.5:
+            await visitor.leave()
+
+
+async def room_collector(server: ServerProcess, random: Random) -> None:
+    """Is in very many rooms at once, and leaves many of them at once."""
+    async with accept(server, random.choice(("/lounge", "?events=presence"))) as visitor:
+        rooms = [f"many/{random.randrange(SHARED_ROOMS)}", *(str(uuid4()) for _ in range(99))]
+        await visitor.command_many("join", "joined", rooms)
+        for room in (rooms[0], rooms[-1]):
+            marker = str(uuid4())
+            visitor.say(data=marker, room=room)
+            await visitor.hear_data(marker)
+        await visitor.command_many("leave", "left", random.sample(rooms, 60))
+        if random.random() < 0.5:
+            await visitor.leave()
+
+
+async def doubter(server: ServerProcess, random: Random) -> None:
+    """Wants a receipt for whatever it says, and gets one for each; or is gone before that."""
+    async with accept(server, "/lounge?echo=0") as visitor:
+        ids = [visitor.ask(data=number) for number in range(random.randrange(1, 50))]
+        if random.random() < 0.8:
+            await visitor.hear_receipts(ids)
             await visitor.leave()
 
 
@@ -193,7 +237,7 @@ async def ask_too_much(server: ServerProcess) -> int | None:
             ConnectionError
         ):  # the heartbeat waits no longer for an answering close frame
             for _ in range(SLOW_ONE_ASKS):
-                visitor.say(data="x" * 30_000)
+                visitor.ask(data="x" * 30_000)
                 visitor.command("join", str(uuid4()))
                 await visitor.client.writer.drain()
         return await visitor.client.close_code()
@@ -225,8 +269,8 @@ async def web_visitor(server: ServerProcess, random: Random) -> None:
 Kind = Callable[[ServerProcess, Random], Awaitable[None]]
 
 BRIEF: tuple[Kind, ...] = (
-    room_founder, room_changer, listener, rude_one, impatient_one, bad_handshaker, babbler,
-    web_visitor,
+    room_founder, room_changer, room_collector, doubter, listener, rude_one, impatient_one,
+    bad_handshaker, babbler, web_visitor,
 )  # fmt: skip
 BRIEF_AT_A_TIME = 4
 KINDS = (*BRIEF, slow_one, silent_one, dead_one)

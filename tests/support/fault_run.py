@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,9 @@ from websockets.exceptions import ConnectionClosed
 
 from .faults import Fault
 from .harness import DEADLINE, ServerProcess, eventually, memory, receive
+from .outcome import Outcome, Word
 from .stage import Settings, Stage
+from .witness import Witness, witness
 
 PODS = (0, 1)
 SPARE_DESCRIPTORS = 8
@@ -62,10 +64,11 @@ class Client:
         self._connection.transport.abort()
         await self._connection.wait_closed()
 
-    async def say(self, room: str | None, data: Any) -> str:
+    async def say(self, room: str | None, data: Any, *, ack: bool = False) -> str:
         """Say something in a room, or to everybody; returns its ID."""
         id = str(uuid4())
-        await self._connection.send(json.dumps({"id": id, "room": room, "data": data}))
+        message = {"id": id, "room": room, "data": data, "ack": ack}
+        await self._connection.send(json.dumps(message))
         return id
 
     async def join(self, room: str) -> None:
@@ -88,101 +91,29 @@ class Client:
         ]
 
 
-@dataclass
-class Word:
-    """What a talker said, and what became of it."""
-
-    id: str
-    said_at: float
-    here_at: float | None = None
-    """When it reached a client of the same pod."""
-    there_at: float | None = None
-    """When it reached a client of the other pod."""
-    unavailable_at: float | None = None
-    """When its sender was told that it may not have."""
-
-
-@dataclass
-class Outcome:
-    """What was seen of a fault; times in seconds."""
-
-    back: float
-    """From the moment at which Redis could be reached to the first words across, both ways."""
-    words: list[list[Word]]
-    """What each pod's talker said from just before the strike to the recovery, in order."""
-    outages: list[list[float]] = field(default_factory=list)
-    """What each pod's clients were told of the length of outages."""
-    real_outages: list[float] = field(default_factory=list)
-    """From the strike to the end that each pod's clients were told last."""
-    gaps: list[Counter[str | None]] = field(default_factory=list)
-    """How often each pod's clients were told of a gap, by room."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """What the pods counted as not published, by reason."""
-    log_lines: int = 0
-    seconds: float = 0.0
-    more_memory: int = 0
-
-    @property
-    def said(self) -> int:
-        """How many words were said."""
-        return sum(map(len, self.words))
-
-    @property
-    def crossed(self) -> int:
-        """How many of these reached the other pod."""
-        return sum(word.there_at is not None for words in self.words for word in words)
-
-    @property
-    def unavailable(self) -> int:
-        """Of how many the sender was told."""
-        return sum(word.unavailable_at is not None for words in self.words for word in words)
-
-    @property
-    def missed(self) -> list[int]:
-        """How many of each pod's words the other missed, and their sender does not know of."""
-        return [
-            sum(word.there_at is None and word.unavailable_at is None for word in words)
-            for words in self.words
-        ]
-
-    @property
-    def told_after(self) -> float:
-        """How long it took at most until a sender was told."""
-        return max(
-            (
-                w.unavailable_at - w.said_at
-                for words in self.words
-                for w in words
-                if w.unavailable_at
-            ),
-            default=0.0,
-        )
-
-    @property
-    def same_pod(self) -> float:
-        """How long words needed at most to a client of the same pod."""
-        return max(w.here_at - w.said_at for words in self.words for w in words if w.here_at)
-
-
 class Crowd:
     """On each pod a talker, who asked for events, and a listener, who did not."""
 
-    def __init__(self, stage: Stage, talkers: list[Client], listeners: list[Client]) -> None:
+    def __init__(
+        self, stage: Stage, talkers: list[Client], listeners: list[Client], witness: Witness
+    ) -> None:
         self.stage = stage
         self.talkers = talkers
         self.listeners = listeners
+        self._witness = witness
         self.lobby = talkers[0].rooms[0]
         self.words: list[list[Word]] = [[] for _ in PODS]
         self.id = uuid4().hex
         """Tells this crowd's words from those of one before it in the same rooms."""
 
     async def talk(self, pod: int, rate: float) -> None:
-        """Say numbers in the lobby until cancelled."""
+        """Say numbers in the lobby until cancelled; every second one asks for a receipt."""
         words = self.words[pod]
         while True:
             said_at = time.monotonic()
-            id = await self.talkers[pod].say(self.lobby, [self.id, pod, len(words)])
-            words.append(Word(id, said_at))
+            asks = len(words) % 2 == 0
+            id = await self.talkers[pod].say(self.lobby, [self.id, pod, len(words)], ack=asks)
+            words.append(Word(id, said_at, asks=asks))
             await asyncio.sleep(1 / rate)
 
     def settle(self) -> None:
@@ -190,15 +121,29 @@ class Crowd:
         for pod in PODS:
             here = self._arrivals(pod, pod)
             there = self._arrivals(1 - pod, pod)
+            told = {kind: self.talkers[pod].told(kind) for kind in ("error", "nack", "ack")}
             unavailable = {
                 data["id"]: at
-                for at, data in self.talkers[pod].told("error")
+                for at, data in (*told["error"], *told["nack"])
                 if data["code"] == "unavailable"
             }
+            receipts: dict[str, list[str]] = {}
+            for kind in ("nack", "ack"):
+                for _, data in told[kind]:
+                    receipts.setdefault(data["id"], []).append(kind)
+            unasked = {data["id"] for _, data in told["error"]}
             for number, word in enumerate(self.words[pod]):
                 word.here_at = here.get(number)
                 word.there_at = there.get(number)
                 word.unavailable_at = unavailable.get(word.id)
+                word.receipts = receipts.get(word.id, [])
+                word.is_published = word.id in self._witness.published
+                assert not (word.asks and word.id in unasked), "a nack stands for an error"
+
+    def all_have_receipts(self) -> bool:
+        """Whether all words that asked have one by now."""
+        self.settle()
+        return all(word.receipts for words in self.words for word in words if word.asks)
 
     def _arrivals(self, listener: int, talker: int) -> dict[int, float]:
         """When which numbers came; they come once, and in order, whatever happens."""
@@ -227,7 +172,13 @@ class Crowd:
 
     async def check_rooms(self, admin: redis.asyncio.Redis, pod_ids: list[str]) -> None:
         """Redis knows exactly the subscriptions that the clients need, and no room is deaf."""
-        needed = Counter({"realtime:global": 2, **{f"realtime:pod:{id}": 1 for id in pod_ids}})
+        needed = Counter(
+            {
+                "realtime:global": 2,
+                "realtime:control": 2,
+                **{f"realtime:pod:{id}": 1 for id in pod_ids},
+            }
+        )
         for talker in self.talkers:
             needed.update(f"realtime:room:{room}" for room in talker.rooms)
 
@@ -251,7 +202,7 @@ class Crowd:
 
 
 @asynccontextmanager
-async def _crowd(stage: Stage) -> AsyncIterator[Crowd]:
+async def _crowd(stage: Stage, *, is_absent: bool) -> AsyncIterator[Crowd]:
     async with AsyncExitStack() as stack:
 
         async def connect(server: ServerProcess, room: str, **query: str) -> Client:
@@ -259,17 +210,18 @@ async def _crowd(stage: Stage) -> AsyncIterator[Crowd]:
             stack.push_async_callback(client.close)
             return client
 
+        seen = await stack.enter_async_context(witness(stage, at_once=not is_absent))
         talkers = [await connect(server, "lobby", events="system") for server in stage.servers]
         listeners = [await connect(server, "lobby") for server in stage.servers]
         for pod, talker in enumerate(talkers):
             await talker.join("kitchen")
             await talker.join(f"only-{pod}")
-        yield Crowd(stage, talkers, listeners)
+        yield Crowd(stage, talkers, listeners, seen)
 
 
 async def run(fault: Fault, stage: Stage) -> Outcome:
     """Let it happen, and check what is promised whatever the fault is."""
-    async with _crowd(stage) as crowd:
+    async with _crowd(stage, is_absent=fault.is_absent) as crowd:
         pods = [server.pod() for server in stage.servers]
         pod_ids = [pod["pod_id"] for pod in pods]
         if not fault.is_absent:
@@ -295,7 +247,7 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
             await crowd.check_rooms(admin, pod_ids)
             await eventually(lambda: _reports(admin, pod_ids), "the stats are there again")
         await stage.unready(None)
-        crowd.settle()
+        await eventually(crowd.all_have_receipts, "all who asked have a receipt")
         outcome = Outcome(back, crowd.words)
         for talker in crowd.talkers:
             ends = talker.told("recovered")
@@ -318,6 +270,7 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
             assert all(m["type"] in ("chat", "notification") for _, m in listener.received)
         for words in outcome.words:
             assert all(word.here_at for word in words), "the same pod gets everything"
+            assert all(len(word.receipts) == word.asks for word in words), "one, if it was asked"
         for pod in PODS:  # each pod tells of all its rooms, the same number of times
             counts = outcome.gaps[pod]
             assert not counts or set(counts) == {None, *crowd.talkers[pod].rooms}
@@ -329,6 +282,7 @@ def check(fault: Fault, outcome: Outcome, settings: Settings, *, margin: float) 
     """Insist on what is promised for this fault; `margin`: seconds that it all may take longer."""
     assert outcome.back < fault.back_within + margin
     assert outcome.same_pod < SAME_POD_SECONDS + margin
+    assert outcome.false_acks == 0
     # Every word either crossed, or its sender was told, or it fell into a gap.
     announced = ANNOUNCEMENTS if fault.is_absent else 0
     assert outcome.unavailable <= outcome.dropped.total() <= outcome.unavailable + announced

@@ -1,0 +1,130 @@
+"""The examples in the pages: what is shown is what is sent, and what a server answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from redis import Redis
+from websockets.asyncio.client import ClientConnection
+
+from ..support.clients import receive_data, running_server
+from ..support.examples import example, filled, shows
+from ..support.harness import ROOT, RedisProcess, ServerProcess, receive, receive_event
+from ..support.keys import SECRET
+from ..support.markdown import Page, code
+
+PROTOCOL, RECEIPTS, ROOMS = (
+    Page(ROOT / "docs" / name) for name in ("protocol.md", "receipts.md", "rooms.md")
+)
+COMMANDS = [
+    pytest.param(code(row["sent"])[0], code(row["answered with `data`"])[0], id=row["sent"])
+    for row in PROTOCOL.table("Commands")
+]
+ALLOW = ["join", "publish"]
+RULES = [{"room": room, "allow": ALLOW} for room in ("kitchen", "lobby")]
+RULES.append({"match": "team/*", "allow": ALLOW})
+
+
+def token_of(user: str) -> str:
+    """A token that allows what the examples do, and not the room `secret`."""
+    return jwt.encode({"sub": user, "rooms": RULES}, SECRET, algorithm="HS256")
+
+
+def shown_in(page: Page) -> list[Any]:
+    """Each line of the blocks of JSON in a page."""
+    return [example(line) for block in page.code_blocks("json") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
+    settings = {"AUTH_ENABLED": "1", "AUTH_SECRET": SECRET}
+    with running_server(REDIS_URL=shared_redis.url, **settings) as server:
+        yield server
+
+
+async def sends(client: ClientConnection, message: Any) -> dict[str, Any]:
+    """What the server says next."""
+    await client.send(json.dumps(message))
+    return await receive(client)
+
+
+@pytest.mark.parametrize(("sent", "answered"), COMMANDS)
+async def test_commands(server: ServerProcess, sent: str, answered: str) -> None:
+    """Each command in the table is answered as it says there."""
+    command = example(sent)
+    if "token" in command["data"]:
+        command["data"]["token"] = token_of("anna")
+    async with server.connect("kitchen", token=token_of("anna")) as client:
+        assert shows(example(answered), (await sends(client, command))["data"])
+
+
+async def test_several_rooms(server: ServerProcess) -> None:
+    """One command joins several rooms, and has one answer, with an error for one of them."""
+    join, joined, _ = shown_in(ROOMS)
+    async with server.connect(token=token_of("anna")) as client:
+        answer = (await sends(client, command := filled(join)))["data"]
+        assert shows(joined, answer)
+        assert answer["id"] == command["id"]
+
+
+async def test_a_room_of_ones_own(server: ServerProcess, shared_redis: RedisProcess) -> None:
+    """A user joins `@me`, is told its name, and is reached there from Redis."""
+    *_, join = shown_in(ROOMS)
+    assert "`auth0|5f7c` has the room `@auth0%7C5f7c`" in ROOMS.text
+    for user, room in (("anna", "@anna"), ("auth0|5f7c", "@auth0%7C5f7c")):
+        async with server.connect(token=token_of(user)) as client:
+            assert (await sends(client, join))["data"] == {
+                "event": "joined", "room": room, "id": None,
+            }  # fmt: skip
+            with Redis(port=shared_redis.port) as backend:
+                backend.publish(f"realtime:room:{room}", '{"data": 1}')
+            assert (await receive(client))["room"] == room
+
+
+async def test_a_message(server: ServerProcess) -> None:
+    """It comes with six keys in this order, whatever its sender has left out."""
+    shown, _ = shown_in(PROTOCOL)
+    async with server.connect("lobby", token=token_of("anna")) as client:
+        got = await sends(client, {"data": shown["data"]})
+    assert UUID(got["id"])
+    assert len(got["timestamp"]) == len(shown["timestamp"])
+    same = {"id": "…", "from": "…", "timestamp": "…"}
+    assert shows(shown | same, got)
+
+
+async def test_an_error(server: ServerProcess) -> None:
+    """Bad input is answered with a system message."""
+    _, shown = shown_in(PROTOCOL)
+    async with server.connect("lobby", token=token_of("anna")) as client:
+        await client.send("{")
+        assert shows(shown, await receive(client))
+
+
+async def test_receipts(redis: RedisProcess) -> None:
+    """A message that asks has an ack, with the numbers of its room, or a nack."""
+    message, ack, nack = shown_in(RECEIPTS)
+    settings = {"REDIS_URL": redis.url, "CHAT_PUBLISH_QUEUE_SECONDS": "1"}
+    with running_server(**settings) as here, running_server(**settings) as there:
+        room = message["room"]
+        async with (
+            here.connect(room, events="system") as sender,
+            here.connect(room),
+            here.connect(room),
+            there.connect(room),
+        ):
+            asked = filled(message)
+            await sender.send(json.dumps(asked))
+            await receive_data(sender, asked["data"])
+            told = await receive_event(sender, "ack")
+            assert shows(ack, told)
+            assert told["id"] == asked["id"]
+            redis.kill()
+            await receive_event(sender, "degraded")
+            await sender.send(json.dumps(filled(message)))
+            assert shows(nack, await receive_event(sender, "nack"))
+            redis.start()

@@ -1,0 +1,102 @@
+"""What was seen of a fault: each word that was said meanwhile, and what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Word:
+    """What a talker said, and what became of it."""
+
+    id: str
+    said_at: float
+    here_at: float | None = None
+    """When it reached a client of the same pod."""
+    there_at: float | None = None
+    """When it reached a client of the other pod."""
+    unavailable_at: float | None = None
+    """When its sender was told that it may not have, by an error or by a nack."""
+    asks: bool = False
+    """Whether its sender wants a receipt."""
+    receipts: list[str] = field(default_factory=list)
+    """`ack` or `nack`, once."""
+    is_published: bool = False
+    """Whether Redis was seen to publish it."""
+
+    @property
+    def has_false_ack(self) -> bool:
+        """Whether its sender was told that Redis has it, and neither Redis nor anybody got it."""
+        return "ack" in self.receipts and not self.is_published and self.there_at is None
+
+
+@dataclass
+class Outcome:
+    """What was seen of a fault; times in seconds."""
+
+    back: float
+    """From the moment at which Redis could be reached to the first words across, both ways."""
+    words: list[list[Word]]
+    """What each pod's talker said from just before the strike to the recovery, in order."""
+    outages: list[list[float]] = field(default_factory=list)
+    """What each pod's clients were told of the length of outages."""
+    real_outages: list[float] = field(default_factory=list)
+    """From the strike to the end that each pod's clients were told last."""
+    gaps: list[Counter[str | None]] = field(default_factory=list)
+    """How often each pod's clients were told of a gap, by room."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """What the pods counted as not published, by reason."""
+    log_lines: int = 0
+    seconds: float = 0.0
+    more_memory: int = 0
+
+    @property
+    def said(self) -> int:
+        """How many words were said."""
+        return sum(map(len, self.words))
+
+    @property
+    def crossed(self) -> int:
+        """How many of these reached the other pod."""
+        return sum(word.there_at is not None for words in self.words for word in words)
+
+    @property
+    def unavailable(self) -> int:
+        """Of how many the sender was told."""
+        return sum(word.unavailable_at is not None for words in self.words for word in words)
+
+    def receipts(self, kind: str) -> int:
+        """How many were told, of a kind."""
+        return sum(word.receipts.count(kind) for words in self.words for word in words)
+
+    @property
+    def false_acks(self) -> int:
+        """How many of them were wrong."""
+        return sum(word.has_false_ack for words in self.words for word in words)
+
+    @property
+    def missed(self) -> list[int]:
+        """How many of each pod's words the other missed, and their sender does not know of."""
+        return [
+            sum(word.there_at is None and word.unavailable_at is None for word in words)
+            for words in self.words
+        ]
+
+    @property
+    def told_after(self) -> float:
+        """How long it took at most until a sender was told."""
+        return max(
+            (
+                w.unavailable_at - w.said_at
+                for words in self.words
+                for w in words
+                if w.unavailable_at
+            ),
+            default=0.0,
+        )
+
+    @property
+    def same_pod(self) -> float:
+        """How long words needed at most to a client of the same pod."""
+        return max(w.here_at - w.said_at for words in self.words for w in words if w.here_at)
