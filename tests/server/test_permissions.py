@@ -31,7 +31,13 @@ PASSWORD = "correct-horse"
 DOCUMENTED = re.findall(r"^ACL SETUSER .*$", (ROOT / "docs/redis.md").read_text(), re.MULTILINE)
 
 ALL = "&realtime:*"
-OPEN = ("&realtime:global", "&realtime:pod:*", "&realtime:room:open*", "&realtime:presence:open*")
+OPEN = (
+    "&realtime:control",
+    "&realtime:global",
+    "&realtime:pod:*",
+    "&realtime:room:open*",
+    "&realtime:presence:open*",
+)
 
 
 @pytest.fixture(scope="module", params=PROGRAMS, ids=program_name)
@@ -192,7 +198,7 @@ async def test_a_permission_that_is_withdrawn(server, admin):
 async def test_what_every_pod_needs_is_forbidden(server, admin):
     """Without its own channel a pod is not ready, says why, and is again as soon as it may."""
     await connected(server)
-    for missing in ("&realtime:global", "&realtime:pod:*"):
+    for missing in ("&realtime:control", "&realtime:global", "&realtime:pod:*"):
         allow(admin, *(channel for channel in OPEN if channel != missing))
 
         def refuses() -> bool:

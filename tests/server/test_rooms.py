@@ -169,7 +169,7 @@ async def test_one_of_many_is_forbidden(
     with Redis(port=redis.port) as admin:
         admin.execute_command(
             "ACL", "SETUSER", "chat", "on", ">secret", "~realtime:*", "+@all",
-            "&realtime:global", "&realtime:pod:*", f"&realtime:room:{room}*",
+            "&realtime:control", "&realtime:global", "&realtime:pod:*", f"&realtime:room:{room}*",
         )  # fmt: skip
     server = start_server("--single-process", REDIS_URL=redis.url.replace("//", "//chat:secret@"))
     async with server.connect() as client:
