@@ -62,6 +62,27 @@ MUTANTS = (
         ("tests/upgrade/test_refused_clients.py::test_they_keep_nobody_out",),
     ),
     Mutant(
+        "an info has no keys that mean something to a page",
+        "sanic_chat/protocol/info.py",
+        "not _KEY.fullmatch(key) or ",
+        "",
+        ("tests/protocol/test_info.py",),
+    ),
+    Mutant(
+        "an info is flat",
+        "sanic_chat/protocol/info.py",
+        " or not _is_scalar(value)",
+        "",
+        ("tests/protocol/test_info.py",),
+    ),
+    Mutant(
+        "a token's header is bounded before it is parsed",
+        "sanic_chat/upgrade/auth.py",
+        "    if len(header) > MAX_HEADER_BYTES:\n",
+        "    if False:\n",
+        ("tests/upgrade/test_auth.py::TestRefusedTokens",),
+    ),
+    Mutant(
         "of few file descriptors those who are told why take none from others",
         "sanic_chat/upgrade/refused_clients.py",
         " or self._are_few(descriptor)",

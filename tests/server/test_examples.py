@@ -25,7 +25,7 @@ COMMANDS = [
     pytest.param(code(row["sent"])[0], code(row["answered with `data`"])[0], id=row["sent"])
     for row in PROTOCOL.table("Commands")
 ]
-ALLOW = ["join", "publish"]
+ALLOW = ["join", "publish", "presence"]
 RULES = [{"room": room, "allow": ALLOW} for room in ("kitchen", "lobby")]
 RULES.append({"match": "team/*", "allow": ALLOW})
 
