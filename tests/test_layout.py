@@ -24,6 +24,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "errors": ("is tried where each is raised", "protocol/test_message test_readme"),
     "pod/broker_events": ("needs pods", "server/test_events server/test_cluster pod/test_overload"),
     "pod/cluster": ("puts parts together", "pod/test_asking pod/test_directory"),
+    "pod/client_messages": ("needs a pod", "server/test_messages server/test_personal_rooms"),
     "pod/commands": ("needs a pod", "server/test_commands pod/test_answers"),
     "pod/drain": ("is a promise to clients", "server/test_drain server/test_stop"),
     "pod/notifier": ("needs a pod", "server/test_events"),

@@ -15,8 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from msgspec import UNSET
-
 from ..broker.broker import Broker
 from ..errors import BadMessage
 from ..hub.channel import Channel
@@ -27,18 +25,11 @@ from ..presence.speaker import Members
 from ..protocol import events
 from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
-from ..protocol.events import RESERVED_EVENTS, is_ours
 from ..protocol.forwarded import ClientAddresses
-from ..protocol.frames import text_frame
 from ..protocol.message import (
-    MESSAGE_HEAD,
-    ClientMessage,
-    encode_fields,
     parse_message,
-    parse_room_name,
 )
 from ..protocol.parser import FrameLimits
-from ..protocol.personal_room import PERSONAL, resolve
 from ..protocol.stamp import Stamper
 from ..session.handler import Ending
 from ..session.heartbeat import Heartbeat
@@ -51,6 +42,7 @@ from .backpressure import Backpressure
 from .bad_ends import BadEnds, kind_of
 from .broker_events import BrokerEvents
 from .client_log import AddressedSession
+from .client_messages import ClientMessages
 from .closes import Closes
 from .cluster import Cluster
 from .commands import Commands
@@ -128,8 +120,6 @@ class Pod:
         self.draining = False
         """Whether the pod takes no new sessions any more."""
         self.started_at = time.monotonic()
-        self.messages_in = 0
-        """The messages of clients that were passed on."""
         self.dropped: Counter[str] = Counter()
         """The messages that went nowhere, by reason; hub, broker and presence count their own."""
         self.refused: Counter[str] = Counter()
@@ -142,7 +132,6 @@ class Pod:
 
         loop = asyncio.get_running_loop()
         self._stamper = Stamper()
-        self._envelope_head = envelope_head(id)
         self._session_failed = RateLimitedWarning()
         self._publisher = broker.publisher
         self.access = access
@@ -199,6 +188,15 @@ class Pod:
             Renewal(loop, authenticate, rooms=self.rooms, answers=self.answers, expiry=self.expiry),
             is_connected=lambda: broker.is_connected,
             rooms_per_session=rooms_per_session,
+        )
+        self.client_messages = ClientMessages(
+            hub,
+            broker.publisher,
+            rooms=self.rooms,
+            access=access,
+            receipts=self.receipts,
+            stamper=self._stamper,
+            envelope_head=envelope_head(id),
         )
         self.load = Load(hub, broker, max_bytes=backpressure_bytes)
         self.backpressure: Backpressure[Channel | None] = Backpressure(
@@ -351,7 +349,7 @@ class Pod:
             if message.type == "system":
                 self.commands.execute(session, message)
             else:
-                channel = self._publish(session, message)
+                channel = self.client_messages.publish(session, message)
         except BadMessage as refusal:
             self.dropped[refusal.code] += 1
             self.answers.send(session, events.Error(refusal.code, refusal.message, refusal.id))
@@ -363,69 +361,3 @@ class Pod:
             or channel.pending_bytes > CHANNEL_BACKLOG_BYTES
         ) and self.load.must_hold(channel):
             self.backpressure.hold(session, channel)
-
-    def _publish(self, session: Session, message: ClientMessage) -> Channel:
-        channel = session.default_channel  # nearly always the one
-        if message.room is not UNSET or channel is None or session not in channel.members:
-            channel = self._target(session, message)
-        identity = session.identity
-        if identity is not None and identity.permissions is not None and channel.room is not None:
-            self._check_publish(session, channel.room, message)
-        if message.type == "presence" and is_ours(message.data):
-            raise BadMessage(
-                "reserved_event",
-                f"Presence events named {' and '.join(RESERVED_EVENTS)} are the server's own",
-                message.id or None,
-            )
-        id, timestamp = self._stamper.stamp()
-        if message.id:
-            id = message.id.encode()
-        fields = encode_fields(
-            id, message.type.encode(), channel.json_room, session.sender, message.data, timestamp
-        )
-        self.messages_in += 1
-        receipt = self.receipts.ask(session, id, channel) if message.ack else (session, id)
-        if channel.members:
-            self.hub.deliver(channel, text_frame(fields, MESSAGE_HEAD), session)
-        self._publisher.publish(channel.name, fields, receipt, self._envelope_head)
-        return channel
-
-    def _check_publish(self, session: Session, room: str, message: ClientMessage) -> None:
-        if not self.rooms.may(session, "publish", room):
-            raise BadMessage(
-                "forbidden_publish",
-                f"You are not allowed to speak in room {room!r}",
-                message.id or None,
-            )
-
-    def _target(self, session: Session, message: ClientMessage) -> Channel:
-        """Return the channel that a message is for.
-
-        Raises BadMessage: `bad_room`, `not_in_room`, or `forbidden_publish` to everybody, or in a
-        personal room.
-        """
-        wanted = message.room
-        channel = session.default_channel
-        if wanted is None or (wanted is UNSET and channel is None):
-            identity = session.identity
-            if (
-                identity is not None or not self.access.global_publish
-            ) and not self.access.may_speak_to_everybody(identity):
-                raise BadMessage(
-                    "forbidden_publish",
-                    "You are not allowed to speak to everybody; name a room",
-                    message.id or None,
-                )
-            return self.hub.everyone
-        if not isinstance(wanted, str):  # left out
-            assert channel is not None
-            wanted = channel.room or ""
-        elif channel is None or channel.room != wanted or session not in channel.members:
-            wanted = resolve(parse_room_name(wanted, message), session.user)
-            channel = self.rooms.find(session, wanted)
-            if channel is None and wanted.startswith(PERSONAL):
-                self._check_publish(session, wanted, message)
-                return self.rooms.channel(wanted)
-        if channel is None or session not in channel.members:
-            raise BadMessage("not_in_room", f"You are not in room {wanted!r}", message.id or None)
-        return channel

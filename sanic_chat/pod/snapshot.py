@@ -91,7 +91,7 @@ def build_report(
         crowded_out=crowded_out,
         upgrades_refused=dict(pod.refused),
         rooms=rooms.number,
-        messages_in=pod.messages_in,
+        messages_in=pod.client_messages.published,
         messages_out=pod.hub.deliveries,
         messages_published=broker.published,
         messages_dropped={reason: count for reason, count in dropped.items() if count},

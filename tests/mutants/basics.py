@@ -42,14 +42,14 @@ MUTANTS = (
     ),
     Mutant(
         "`from` is the server's, whatever a client sends",
-        "sanic_chat/pod/pod.py",
+        "sanic_chat/pod/client_messages.py",
         "id, message.type.encode(), channel.json_room, session.sender, message.data, timestamp",
         "id, message.type.encode(), channel.json_room, id, message.data, timestamp",
         ("tests/server/test_messages.py",),
     ),
     Mutant(
         "a session speaks only in rooms that it is in",
-        "sanic_chat/pod/pod.py",
+        "sanic_chat/pod/client_messages.py",
         "        if channel is None or session not in channel.members:\n            raise",
         "        if room is None:\n            raise",
         ("tests/server/test_messages.py",),
