@@ -41,7 +41,9 @@ RULES: dict[str, str] = {
     ),
     "new_settings": "errors config broker process worker",
     "app": "errors logs config broker doctor process stats upgrade version web worker new_settings",
-    "cli": "errors redis_url config protocol broker upgrade doctor process version worker",
+    "cli": (
+        "errors redis_url config protocol broker publishing upgrade doctor process version worker"
+    ),
     "__main__": "cli",
     "": "errors config app publishing version",
 }
