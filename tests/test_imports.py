@@ -57,7 +57,7 @@ FRAMEWORKS: dict[str, str] = {
     "httptools": "upgrade/reader",
     "jwt": "upgrade/keys cli/token",
     "cryptography": "config/certificate doctor/certificates upgrade/keys",
-    "msgspec": "protocol publishing stats pod/pod pod/snapshot doctor/cluster",
+    "msgspec": "cli/api protocol publishing stats pod/pod pod/snapshot doctor/cluster",
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
         "app worker new_settings broker cli/doctor doctor pod presence process publishing session "

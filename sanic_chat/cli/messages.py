@@ -13,6 +13,7 @@ import click
 
 from ..errors import BadMessage, ConfigError, PublishError
 from .output import NOBODY_THERE, REFUSED, WRONG_USAGE, fail, print_json, print_line, printable
+from .request import TIMEOUT_SECONDS, sentence
 from .server import authorization, server_of, server_options
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 GOING_AWAY = 1001  # RFC 6455 section 7.4.1: the server is about to end
-
-TIMEOUT_SECONDS = 10.0
-"""The time that a server may take to accept a client, or to answer it."""
 
 
 @click.command()
@@ -148,11 +146,7 @@ def _connected(
 def _reason(error: InvalidHandshake) -> str:
     """The server's own sentence, if it has sent one."""
     response = getattr(error, "response", None)
-    try:
-        body = json.loads(response.body)  # type: ignore[union-attr]
-        return f"{body['code']}: {body['message']}"
-    except (AttributeError, TypeError, ValueError, KeyError):
-        return str(error)
+    return sentence(response.body) if response is not None and response.body else str(error)
 
 
 def _messages(client: ClientConnection) -> Iterator[dict[str, Any]]:
