@@ -1,29 +1,30 @@
 """`sanic-chat rooms`, `who` and `user`: what all pods know, over the HTTP API.
 
-May live here: what a backend's command line asks and shows. Must not know how pods find it out.
+May live here: what is asked of them, and how it is shown. Must not know how pods find it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import click
-import msgspec
 
-from ..protocol.cluster import Member, Room, RoomPage, RoomsPage, SessionOf, UserPage
 from .output import REFUSED, WRONG_USAGE, fail, print_json, print_line, printable
 from .request import ask
 from .server import Server, authorization, server_of, server_options
+
+if TYPE_CHECKING:
+    from ..protocol.cluster import Member, Room, RoomPage, RoomsPage, SessionOf, UserPage
 
 LIMIT = 1000
 """The entries of a page that are asked for; there may be fewer on it."""
 
 KEY = "CHAT_API_KEY"
 
-PageT = TypeVar("PageT", RoomsPage, RoomPage, UserPage)
+PageT = TypeVar("PageT", "RoomsPage", "RoomPage", "UserPage")
 AnswerT = TypeVar("AnswerT")
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -43,6 +44,8 @@ def rooms(beginning: str, *, as_json: bool, url: str | None, prefix: str | None)
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
+    from ..protocol.cluster import RoomsPage  # only here, as others: --help needs none of it
+
     pages = _pages(server_of(url, prefix), "rooms", RoomsPage, prefix=beginning)
     _show("rooms", pages, lambda page: page.rooms, _room_line, as_json=as_json)
 
@@ -55,6 +58,8 @@ def who(room: str, *, as_json: bool, url: str | None, prefix: str | None) -> Non
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
+    from ..protocol.cluster import RoomPage
+
     pages = _pages(server_of(url, prefix), "room", RoomPage, name=room)
     _show("members", pages, lambda page: page.members, _member_line, as_json=as_json)
 
@@ -67,6 +72,8 @@ def user(user_id: str, *, as_json: bool, url: str | None, prefix: str | None) ->
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
+    from ..protocol.cluster import UserPage
+
     pages = _pages(server_of(url, prefix), "user", UserPage, id=user_id)
     _show("sessions", pages, lambda page: page.sessions, _session_line, as_json=as_json)
 
@@ -111,8 +118,14 @@ def _show(
                 print_line(printable(line(entry)))
         if as_json:
             whole = {name: told, "complete": is_complete, "missing": sorted(missing)}
-            print_json(msgspec.to_builtins(whole))
+            _print(whole)
         _check_complete(is_complete, missing)
+
+
+def _print(value: Any) -> None:
+    import msgspec
+
+    print_json(msgspec.to_builtins(value))
 
 
 def _check_complete(is_complete: bool, missing: Iterable[str]) -> None:
@@ -144,6 +157,8 @@ def _asked(server: Server, path: str, kind: type[AnswerT], body: Any = None) -> 
             f"{KEY} is not set: it is the secret of one of the server's CHAT_API_KEYS", WRONG_USAGE
         )
     where = f"{server.http}/{path}"
+    import msgspec
+
     try:
         return msgspec.json.decode(ask(where, headers=key, body=body), type=kind)
     except msgspec.DecodeError as error:

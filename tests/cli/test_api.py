@@ -20,7 +20,9 @@ from ..support.harness import RedisProcess, ServerProcess, receive, wait_until
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
-    with running_server(workers=2, REDIS_URL=own_redis.url, CHAT_API_KEYS=API_KEYS) as server:
+    with running_server(
+        workers=2, REDIS_URL=own_redis.url, CHAT_API_KEYS=API_KEYS, CHAT_OPEN="stats"
+    ) as server:
         # Pods that have just started know each other after a second.
         wait_until(lambda: server.stats()["totals"]["pods"] == 2, "both pods are told of")
         yield server
@@ -108,7 +110,7 @@ async def test_many_pages(server, environment, room):
     ("arguments", "changed", "code", "said"),
     [
         (["rooms"], {"CHAT_API_KEY": ""}, 2, "CHAT_API_KEY is not set"),
-        (["rooms"], {"CHAT_API_KEY": "a\nb"}, 2, "CHAT_API_KEY has a blank"),
+        (["rooms"], {"CHAT_API_KEY": "a\nb"}, 2, "CHAT_API_KEY has a character"),
         (["rooms"], {"CHAT_API_KEY": "x" * 32}, 1, "unauthorized"),
         (["rooms"], {"CHAT_API_KEY": SECRETS["publish"]}, 1, "forbidden_scope"),
         (["who", "a*b"], {}, 1, "bad_room"),
