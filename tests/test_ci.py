@@ -22,21 +22,28 @@ def test_once():
         raise AssertionError("on a busy machine")
 """
 ALWAYS = "def test_always(): raise AssertionError"
+ONE, OTHER = "test_x.py::test_once", "test_x.py::test_always"
 CRASH = "import os\ndef test_crash(): os.abort()"
 INTERRUPTED = "def test_interrupted(): raise KeyboardInterrupt"
 
 
 @pytest.mark.parametrize(
-    ("tests", "arguments", "code", "flaky", "runs"),
+    ("tests", "arguments", "code", "flaky", "twice", "runs"),
     [
-        pytest.param(FINE + ONCE, ["-n", "2"], 0, ["test_x.py::test_once"], 2, id="once"),
-        pytest.param(ONCE + ALWAYS, ["-n", "2"], 1, ["test_x.py::test_once"], 2, id="always"),
-        pytest.param(INTERRUPTED, [], 2, [], 1, id="interrupted"),
-        pytest.param(CRASH, [], 134, [], 1, id="crash"),
+        pytest.param(FINE + ONCE, ["-n", "2"], 0, [ONE], [], 2, id="once"),
+        pytest.param(ONCE + ALWAYS, ["-n", "2"], 1, [ONE], [OTHER], 2, id="always"),
+        pytest.param(INTERRUPTED, [], 2, [], [], 1, id="interrupted"),
+        pytest.param(CRASH, [], 134, [], [], 1, id="crash"),
     ],
 )
 def test_what_failed_runs_once_more(
-    tmp_path: Path, tests: str, arguments: list[str], code: int, flaky: list[str], runs: int
+    tmp_path: Path,
+    tests: str,
+    arguments: list[str],
+    code: int,
+    flaky: list[str],
+    twice: list[str],
+    runs: int,
 ) -> None:
     (tmp_path / "test_x.py").write_text(tests)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra -p xdist")
@@ -49,5 +56,6 @@ def test_what_failed_runs_once_more(
         timeout=100,
     )
     assert run.returncode % 256 == code, run.stdout + run.stderr
+    assert re.findall("^FAILED TWICE (.*)", run.stdout, re.MULTILINE) == twice
     assert re.findall("^FLAKY (.*)", run.stdout, re.MULTILINE) == flaky
     assert run.stdout.count("test session starts") == runs

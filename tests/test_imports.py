@@ -41,7 +41,9 @@ RULES: dict[str, str] = {
     ),
     "new_settings": "errors config broker process worker",
     "app": "errors logs config broker doctor process stats upgrade version web worker new_settings",
-    "cli": "errors redis_url config protocol broker upgrade doctor process version worker",
+    "cli": (
+        "errors redis_url config protocol broker publishing upgrade doctor process version worker"
+    ),
     "__main__": "cli",
     "": "errors config app publishing version",
 }
@@ -55,7 +57,9 @@ FRAMEWORKS: dict[str, str] = {
     "httptools": "upgrade/reader",
     "jwt": "upgrade/keys cli/token",
     "cryptography": "config/certificate doctor/certificates upgrade/keys",
-    "msgspec": "protocol publishing stats pod/client_messages pod/snapshot doctor/cluster",
+    "msgspec": (
+        "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster"
+    ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
         "app worker new_settings broker cli/doctor doctor pod presence process publishing session "

@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 import click
 
-from .output import NOBODY_THERE, REFUSED, fail, print_json, print_line, printable
+from ..errors import BadMessage, ConfigError, PublishError
+from .output import NOBODY_THERE, REFUSED, WRONG_USAGE, fail, print_json, print_line, printable
+from .request import TIMEOUT_SECONDS, sentence
 from .server import authorization, server_of, server_options
 
 if TYPE_CHECKING:
@@ -20,27 +22,53 @@ if TYPE_CHECKING:
 
 GOING_AWAY = 1001  # RFC 6455 section 7.4.1: the server is about to end
 
-TIMEOUT_SECONDS = 10.0
-"""The time that a server may take to accept a client, or to answer it."""
-
 
 @click.command()
 @click.argument("room")
 @click.argument("data", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="DATA is JSON, and not text.")
+@click.option(
+    "--backend", is_flag=True, help="Over Redis, as a backend does; no server is asked. [REDIS_URL]"
+)
 @server_options
 def pub(
-    room: str, data: tuple[str, ...], *, as_json: bool, url: str | None, prefix: str | None
+    room: str,
+    data: tuple[str, ...],
+    *,
+    as_json: bool,
+    backend: bool,
+    url: str | None,
+    prefix: str | None,
 ) -> None:
     """Publish DATA to ROOM, each as a message; without DATA each line of standard input.
 
     A token is taken from CHAT_TOKEN. Ends with 1 if the server refuses a message.
     """
+    texts = data or (line.rstrip("\n") for line in sys.stdin)
+    values = (_read(text) if as_json else text for text in texts)
+    if backend:
+        _publish_on_redis(room, values)
+        return
     with _connected(url, prefix, [room], "?echo=0") as client:
-        for text in data or (line.rstrip("\n") for line in sys.stdin):
-            client.send(json.dumps({"data": _read(text) if as_json else text}))
+        for value in values:
+            client.send(json.dumps({"data": value}))
             client.send('{"type":"system","data":{"action":"ping"}}')
             _expect(client, "pong")
+
+
+def _publish_on_redis(room: str, values: Iterable[Any]) -> None:
+    # Only here: it loads redis-py.
+    from ..publishing.publish import publish
+
+    try:
+        for value in values:
+            publish(room, value)
+    except ConfigError as error:
+        fail(str(error), WRONG_USAGE)
+    except BadMessage as error:
+        fail(f"{error.code}: {error.message}", REFUSED)
+    except PublishError as error:
+        fail(str(error), NOBODY_THERE)
 
 
 @click.command()
@@ -118,11 +146,7 @@ def _connected(
 def _reason(error: InvalidHandshake) -> str:
     """The server's own sentence, if it has sent one."""
     response = getattr(error, "response", None)
-    try:
-        body = json.loads(response.body)  # type: ignore[union-attr]
-        return f"{body['code']}: {body['message']}"
-    except (AttributeError, TypeError, ValueError, KeyError):
-        return str(error)
+    return sentence(response.body) if response is not None and response.body else str(error)
 
 
 def _messages(client: ClientConnection) -> Iterator[dict[str, Any]]:

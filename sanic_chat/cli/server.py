@@ -110,8 +110,13 @@ def _shown(url: str) -> str:
 
 
 def authorization(*variables: str) -> dict[str, str]:
-    """The header that tells who we are: with the first of the variables that is set, if any."""
+    """The header that tells who we are: with the first of the variables that is set, if any.
+
+    Exits with 2 if that is nothing that a header may have.
+    """
     for variable in variables:
         if secret := os.environ.get(variable, "").strip():
+            if not re.fullmatch("[!-~]+", secret):
+                fail(f"{variable} has a character that no token and no key has", WRONG_USAGE)
             return {"Authorization": f"Bearer {secret}"}
     return {}

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from .output import NOBODY_THERE, REFUSED, fail, print_json, printable
+from .output import REFUSED, fail, print_json, printable
+from .request import ask
 from .server import Server, authorization, server_of, server_options
 
-TIMEOUT_SECONDS = 10.0
 WATCH_SECONDS = 1.0
 ROOMS = 10
 """Rooms that the table shows, the largest first."""
@@ -71,19 +71,10 @@ def _show_live(server: Server) -> None:
 
 def read_stats(server: Server) -> dict[str, Any]:
     """Ask a server for its stats. Exits with 1 or 3 if there are none."""
-    # Only here: --help needs none of it.
-    from urllib.error import HTTPError, URLError
-    from urllib.request import ProxyHandler, Request, build_opener
-
     where = f"{server.http}/ws/stats"
     try:
-        request = Request(where, headers=authorization("CHAT_API_KEY", "CHAT_TOKEN"))
-        with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            found: dict[str, Any] = json.load(answer)
-    except HTTPError as error:
-        fail(f"{where} answers {error.code}: {error.read(500).decode(errors='replace')}", REFUSED)
-    except (URLError, OSError) as error:
-        fail(f"{where} is not there: {error}", NOBODY_THERE)
+        headers = authorization("CHAT_API_KEY", "CHAT_TOKEN")
+        found: dict[str, Any] = json.loads(ask(where, headers=headers))
     except ValueError as error:
         fail(f"{where} answers no JSON: {error}", REFUSED)
     if not isinstance(found, dict) or "totals" not in found:

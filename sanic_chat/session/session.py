@@ -403,10 +403,11 @@ class Session(Inbound):
 def _is_closing(transport: asyncio.Transport) -> bool:
     if transport.is_closing():
         return True
-    # Before Python 3.12 asyncio's transport over TLS does not look at the one below it.
+    # asyncio's transport over TLS does not look at the one below it before Python 3.12, nor ever
+    # whether the client has said goodbye behind what is not read yet: then it writes nothing.
     tls = getattr(transport, "_ssl_protocol", None)
     below = getattr(tls, "_transport", None)
-    return below is not None and bool(below.is_closing())
+    return bool(getattr(tls, "_conn_lost", 0) or (below is not None and below.is_closing()))
 
 
 def _write_nowhere(data: bytes) -> None:

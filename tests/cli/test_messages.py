@@ -113,6 +113,32 @@ def test_what_goes_wrong(url: str, arguments: list[str], code: int, told: str) -
     assert "Traceback" not in errors
 
 
+def test_as_a_backend(
+    server: ServerProcess, url: str, shared_redis: RedisProcess, rooms: list[str]
+) -> None:
+    """It needs Redis, and no server."""
+    listener = subscribed(server, url, "--json", "--count", "1", rooms=rooms[:1])
+    arguments = ("pub", "--backend", rooms[0], "[1]", "--json")
+    assert run(*arguments, REDIS_URL=shared_redis.url) == (0, "", "")
+    message = json.loads(ended(listener)[1])
+    assert (message["data"], message["from"]) == ([1], "server")
+
+
+@pytest.mark.parametrize(
+    ("room", "redis_url", "code", "told"),
+    [
+        ("a*b", "redis://127.0.0.1:1", 1, "bad_room"),
+        ("lobby", "", 2, "REDIS_URL is not set"),
+        ("lobby", "redis://127.0.0.1:1", 3, "was not published"),
+    ],
+)
+def test_no_backend(room: str, redis_url: str, code: int, told: str) -> None:
+    ended_with, output, errors = run("pub", "--backend", room, "x", REDIS_URL=redis_url)
+    assert (ended_with, output) == (code, "")
+    assert told in errors
+    assert "Traceback" not in errors
+
+
 def test_nobody_there() -> None:
     code, _, errors = run("pub", "lobby", "x", CHAT_URL="http://127.0.0.1:1")
     assert code == 3

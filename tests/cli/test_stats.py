@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
 
 import pytest
 
+from ..support.answering import answering
 from ..support.clients import running_server
 from ..support.command import run, start
 from ..support.harness import DEADLINE, RedisProcess, ServerProcess, wait_until
@@ -76,28 +75,6 @@ def test_watch_in_a_pipe(server: ServerProcess) -> None:
     assert (process.returncode, errors) == (0, "")
 
 
-@contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as other:
-        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{other.server_port}"
-        finally:
-            other.shutdown()
-            thread.join()
-
-
 def test_lines_for_pipes(server: ServerProcess) -> None:
     """With --watch and --json each answer is a line, until Ctrl-C."""
     with start("stats", "--watch", "--json", CHAT_URL=f"http://127.0.0.1:{server.port}") as process:
@@ -120,8 +97,8 @@ def test_what_a_server_says_is_no_markup() -> None:
         "largest_rooms": [{"room": EVIL, "members": 1}],
         "complete": True,
     }
-    with answering(200, json.dumps(evil).encode()) as url:
-        code, output, errors = run("stats", "--url", url, COLUMNS="300", FORCE_COLOR="1")
+    with answering(200, json.dumps(evil).encode()) as server:
+        code, output, errors = run("stats", "--url", server.url, COLUMNS="300", FORCE_COLOR="1")
     assert (code, errors) == (0, "")
     assert "\x1b]" not in output
     assert output.count(r"[red]x[/red][/]\x1b]0;title\x07") == 6
@@ -138,8 +115,8 @@ def test_what_a_server_says_is_no_markup() -> None:
     ],
 )
 def test_another_server(status: int, body: bytes, told: str) -> None:
-    with answering(status, body) as url:
-        code, output, errors = run("stats", "--url", url)
+    with answering(status, body) as server:
+        code, output, errors = run("stats", "--url", server.url)
     assert (code, output) == (1, "")
     assert told in errors
 

@@ -14,6 +14,7 @@ from . import (
     keys,
     metrics,
     model,
+    publishing,
     reading,
     redis,
     reload,
@@ -35,4 +36,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *reload.MUTANTS,
     *rooms.MUTANTS,
     *keys.MUTANTS,
+    *publishing.MUTANTS,
 )

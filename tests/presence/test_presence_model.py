@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from sanic_chat.presence.holds import (
     LOST_SECONDS,
-    RELOAD_SECONDS,
     RETURN_SECONDS,
     SETTLE_SECONDS,
     hold_of,
@@ -200,7 +199,9 @@ class PresenceMachine(RuleBasedStateMachine):
         here = list(client.rooms)
         steps: list[Callable[[], None]] = [
             lambda: self.end(client, ENDINGS[how]),
-            lambda: [self.connect(pod, client.user, room, watch=watch) for room in here[:1]] and None,
+            lambda: (
+                [self.connect(pod, client.user, room, watch=watch) for room in here[:1]] and None
+            ),
         ]
         for step in steps if away >= 0 else reversed(steps):
             step()
@@ -242,9 +243,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.clock.pass_(after)
 
     @precondition(lambda self: len(self.cluster.living()) > 1)
-    @rule(
-        index=indexes, within=st.sampled_from((0.5, MAX_DRAIN_SECONDS)), told=st.booleans()
-    )
+    @rule(index=indexes, within=st.sampled_from((0.5, MAX_DRAIN_SECONDS)), told=st.booleans())
     def a_pod_drains(self, index: int, within: float, told: bool) -> None:
         pod = self.pod(index)
         if pod.process.is_frozen:
@@ -311,7 +310,12 @@ class PresenceMachine(RuleBasedStateMachine):
         self.unheard(pod, seconds, lambda: setattr(link, direction, True))
         self.clock.pass_(after)
 
-    @rule(index=indexes, seconds=st.sampled_from((0.3, 1.0, 2.0)), late=st.sampled_from((1.0, 6.0)), after=seconds)
+    @rule(
+        index=indexes,
+        seconds=st.sampled_from((0.3, 1.0, 2.0)),
+        late=st.sampled_from((1.0, 6.0)),
+        after=seconds,
+    )
     def a_connection_is_replaced(
         self, index: int, seconds: float, late: float, after: float
     ) -> None:

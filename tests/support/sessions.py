@@ -210,10 +210,14 @@ async def connection(
 
 
 def stall(session: Session) -> int:
-    """Send until the kernel takes no more; returns how many messages that were."""
+    """Send until the kernel takes no more; returns how many messages that were.
+
+    The last one is so long that the transport keeps most of it, whatever the kernel moves to the
+    client's side meanwhile.
+    """
     count = 0
     while session.writable:
-        session.send(text_frame(b"filler " + b"x" * 2000))
+        session.send(text_frame(b"filler " + b"x" * 50_000))
         count += 1
         assert count < 10_000
     return count
