@@ -357,6 +357,9 @@ async def _start_worker(app: ChatServer) -> None:
         idle_timeout=app.config.KEEP_ALIVE_TIMEOUT,
         answer_timeout=app.config.RESPONSE_TIMEOUT,
     )
+    if not Sanic.test_mode:
+        end = partial(os.kill, os.getpid(), signal.SIGTERM)
+        worker.pod.cluster.removals.drain_here = end
     await worker.start()
     app.ctx.worker = worker
     if app.ctx.config.admin_listen is not None and not Sanic.test_mode:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 from ..broker.broker import Broker
 from ..broker.publisher import Drop
@@ -46,7 +47,10 @@ _UNAVAILABLE = {
 
 
 class BrokerEvents:
-    """The `BrokerHandler` of a pod."""
+    """The `BrokerHandler` of a pod.
+
+    `on_reached()` is called when other pods are reached for the first time, or again.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class BrokerEvents:
         stamper: Stamper,
         load: Load,
         backpressure: Backpressure[Channel | None],
+        on_reached: Callable[[], None],
         dropped: Counter[str],
         max_message_bytes: int,
         max_queued_messages: int,
@@ -88,6 +93,7 @@ class BrokerEvents:
         self._stamper = stamper
         self._load = load
         self._backpressure = backpressure
+        self._on_reached = on_reached
         self._dropped = dropped
         self._max_envelope_bytes = max_message_bytes + MESSAGE_OVERHEAD_BYTES
         self._max_queued_messages = max_queued_messages
@@ -169,3 +175,4 @@ class BrokerEvents:
 
     def outage_ended(self, seconds: float, lossy: bool) -> None:
         self._notifier.redis_is_back(seconds, lossy)
+        self._on_reached()

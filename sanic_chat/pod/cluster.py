@@ -1,7 +1,8 @@
 """The cluster as one pod asks it, for backends.
 
     asking ─┬→ directory: who is where
-            └→ removals: who is to go
+            ├→ removals: who is to go
+            └→ revocations: whose tokens count no more
 
 May live here: how these parts are put together. Must not know who asks.
 """
@@ -16,6 +17,8 @@ from ..protocol.channels import RedisNames
 from .asking import Asking
 from .control import Control
 from .directory import Directory
+from .removals import Removals
+from .revocations import Revocations
 from .rooms import Rooms
 from .users import Users
 
@@ -34,6 +37,7 @@ class Cluster:
         users: Users,
         names: RedisNames,
         dropped: Counter[str],
+        handshake_seconds: float,
     ) -> None:
         self.asking = Asking(
             pod_id, control, is_proven=lambda: not broker.outage.is_on, dropped=dropped
@@ -41,3 +45,16 @@ class Cluster:
         self.directory = Directory(
             pod_id, self.asking, hub=hub, rooms=rooms, users=users, names=names
         )
+        self.revocations = Revocations(self.asking, pods=lambda: broker.control_subscriptions)
+        self.removals = Removals(
+            pod_id,
+            self.asking,
+            hub=hub,
+            users=users,
+            revocations=self.revocations,
+            handshake_seconds=handshake_seconds,
+        )
+
+    def close(self) -> None:
+        """Ask nothing of our own accord any more."""
+        self.revocations.close()

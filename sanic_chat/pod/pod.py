@@ -46,7 +46,7 @@ from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers
 from .backpressure import Backpressure
-from .bad_ends import BadEnds, kind_of
+from .bad_ends import BadEnds, kind_of, reason_of
 from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .closes import Closes
@@ -142,6 +142,7 @@ class Pod:
         self._envelope_head = envelope_head(id)
         self._session_failed = RateLimitedWarning()
         self._publisher = broker.publisher
+        self._has_tokens = authenticate is not None
         self.access = access
         self.bad_ends = BadEnds(loop)
         self.notifier = Notifier(self._stamper)
@@ -176,10 +177,29 @@ class Pod:
             on_expiring=self.greeter.token_expiring,
             on_expired=self.greeter.token_expired,
         )
+        self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
+        self.cluster = Cluster(
+            id,
+            broker=broker,
+            control=self.control,
+            hub=hub,
+            rooms=self.rooms,
+            users=self.users,
+            names=names,
+            dropped=self.dropped,
+            handshake_seconds=subscribe_timeout,
+        )
         self.commands = Commands(
             self.rooms,
             self.answers,
-            Renewal(loop, authenticate, rooms=self.rooms, answers=self.answers, expiry=self.expiry),
+            Renewal(
+                loop,
+                authenticate,
+                check=self.cluster.revocations.check,
+                rooms=self.rooms,
+                answers=self.answers,
+                expiry=self.expiry,
+            ),
             is_connected=lambda: broker.is_connected,
             rooms_per_session=rooms_per_session,
         )
@@ -197,17 +217,6 @@ class Pod:
             has_personal_rooms=access.personal_rooms,
             retry_after=retry_after,
         )
-        self.control = Control(id, names=names, publish=broker.publish, dropped=self.dropped)
-        self.cluster = Cluster(
-            id,
-            broker=broker,
-            control=self.control,
-            hub=hub,
-            rooms=self.rooms,
-            users=self.users,
-            names=names,
-            dropped=self.dropped,
-        )
         self.broker_events = BrokerEvents(
             id,
             hub=hub,
@@ -220,18 +229,25 @@ class Pod:
             stamper=self._stamper,
             load=self.load,
             backpressure=self.backpressure,
+            on_reached=self.cluster.revocations.begin_to_catch_up,
             dropped=self.dropped,
             max_message_bytes=limits.max_message_bytes,
             max_queued_messages=send_queues.max_messages,
         )
 
     async def start(self) -> None:
-        """Connect to Redis, and return when that is proven or 3 s have passed."""
+        """Connect to Redis, and return when that is proven or 3 s have passed.
+
+        If it is proven, the tokens that other pods know to be revoked are known here as well.
+        """
         self.broker.start(
             self.broker_events, required=(self.names.global_channel, *self.control.channels)
         )
         self.heartbeat.start()
-        if not await self.broker.is_proven_within(START_SECONDS):
+        if await self.broker.is_proven_within(START_SECONDS):
+            if self._has_tokens:
+                await self.cluster.revocations.caught_up()
+        else:
             logger.warning(
                 "Redis %s cannot be used yet: pod %s serves its own clients, and joins the others "
                 "as soon as it can",
@@ -246,6 +262,7 @@ class Pod:
         self.expiry.close()
         self.backpressure.close()
         self.announcer.close()
+        self.cluster.close()
         self.control.close()
         await self.broker.close(timeout)
         self.receipts.close()
@@ -292,7 +309,7 @@ class Pod:
         if kind is not None:
             self.bad_ends.note(
                 kind,
-                ending.reason or f"no sign of life for {self.heartbeat.timeout:g} s",
+                reason_of(ending, self.heartbeat.timeout),
                 user=session.user,
                 address=self.address_of(session),
             )
