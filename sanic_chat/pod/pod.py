@@ -74,7 +74,7 @@ class Pod:
     its sessions. `backpressure_bytes` may wait in the hub before senders are held. There may be
     `max_connections` sessions, and `sessions_per_user` of one user; 0: no bound. `authenticate`
     reads tokens, if clients have any and `has_keys()`, and these count for `token_leeway` seconds
-    after their end (None: for good).
+    after their end (None: for good). `has_lifecycle`: backends are told of all sessions.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Pod:
         has_keys: Callable[[], bool],
         token_leeway: float | None,
         sessions_per_user: int,
+        has_lifecycle: bool,
         access: Access,
     ) -> None:
         self.id = id
@@ -188,7 +189,9 @@ class Pod:
             names=names,
             dropped=self.dropped,
             handshake_seconds=subscribe_timeout,
+            has_lifecycle=has_lifecycle,
         )
+        self._lifecycle = self.cluster.lifecycle
         self.commands = Commands(
             self.rooms,
             self.answers,
@@ -229,7 +232,8 @@ class Pod:
             stamper=self._stamper,
             load=self.load,
             backpressure=self.backpressure,
-            on_reached=self.cluster.revocations.begin_to_catch_up,
+            on_reached=self.cluster.reached,
+            listeners=self.cluster.listeners,
             dropped=self.dropped,
             max_message_bytes=limits.max_message_bytes,
             max_queued_messages=send_queues.max_messages,
@@ -240,10 +244,10 @@ class Pod:
 
         If it is proven, the tokens that other pods know to be revoked are known here as well.
         """
-        self.broker.start(
-            self.broker_events, required=(self.names.global_channel, *self.control.channels)
-        )
+        channels = self.names.global_channel, *self.control.channels, *self.cluster.listeners
+        self.broker.start(self.broker_events, required=channels)
         self.heartbeat.start()
+        self.cluster.start()
         if await self.broker.is_proven_within(START_SECONDS):
             if self._has_tokens:
                 await self.cluster.revocations.caught_up()
@@ -293,6 +297,8 @@ class Pod:
         self.users.add(session)
         self.hub.add(session)
         self.expiry.add(session)
+        if self._lifecycle is not None:
+            self._lifecycle.opened(session)
         for room, _ in rooms:
             channel = self.rooms.join(session, room)
             if room == default:
@@ -305,6 +311,8 @@ class Pod:
 
     def session_ends(self, session: Session, ending: Ending) -> None:
         self.closes.note(ending)
+        if self._lifecycle is not None:
+            self._lifecycle.closed(session, ending)
         kind = kind_of(ending)
         if kind is not None:
             self.bad_ends.note(

@@ -24,7 +24,7 @@ MUTANTS = (
     Mutant(
         "a pod that leaves while it is asked is not missing",
         ASKING,
-        "        control.on_goodbye = self._said_goodbye\n",
+        "        control.on_goodbye.append(self._said_goodbye)\n",
         "",
         ASKED,
     ),

@@ -12,6 +12,7 @@ from sanic_chat.pod.cluster import Cluster
 from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.protocol.identity import Identity
+from sanic_chat.protocol.message import json_text
 from sanic_chat.session.session import Session
 from sanic_chat.worker import Worker, make_authenticator
 
@@ -72,7 +73,7 @@ class Crowd:
             here,
             client_id=client_id,
             identity=identity,
-            sender=b'"anna"',
+            sender=json_text(client_id if identity is None else identity.user),
         )
         ours, theirs = socket.socketpair()
         await asyncio.get_running_loop().create_connection(lambda: session, sock=ours)
