@@ -222,7 +222,7 @@ def _make_app(config: Config | None) -> ChatServer:
         app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
     if config.api_keys:
-        app.blueprint(api_blueprint(url_prefix=config.api_prefix))
+        app.blueprint(api_blueprint(url_prefix=config.api_prefix, version=VERSION))
 
     app.main_process_start(_raise_limits)
     app.main_process_start(_warn_of_doubts)
