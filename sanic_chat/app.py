@@ -222,7 +222,7 @@ def _make_app(config: Config | None) -> ChatServer:
         app.blueprint(probes_blueprint("probes_without_prefix", url_prefix=""))
     app.blueprint(pages_blueprint())
     if config.api_keys:
-        app.blueprint(api_blueprint(url_prefix=config.api_prefix))
+        app.blueprint(api_blueprint(url_prefix=config.api_prefix, version=VERSION))
 
     app.main_process_start(_raise_limits)
     app.main_process_start(_warn_of_doubts)
@@ -357,6 +357,9 @@ async def _start_worker(app: ChatServer) -> None:
         idle_timeout=app.config.KEEP_ALIVE_TIMEOUT,
         answer_timeout=app.config.RESPONSE_TIMEOUT,
     )
+    if not Sanic.test_mode:
+        end = partial(os.kill, os.getpid(), signal.SIGTERM)
+        worker.pod.cluster.removals.drain_here = end
     await worker.start()
     app.ctx.worker = worker
     if app.ctx.config.admin_listen is not None and not Sanic.test_mode:

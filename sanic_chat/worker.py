@@ -256,6 +256,7 @@ class Worker:
             has_keys=lambda: self._keys is None or self._keys.current is not None,
             token_leeway=config.auth_leeway if config.auth_expiry == CLOSE else None,
             sessions_per_user=config.sessions_per_user,
+            has_lifecycle=config.lifecycle,
             access=make_access(config),
         )
 
@@ -296,6 +297,8 @@ class Worker:
         if self._keys is not None:
             starts.append(self._keys.start())
         await asyncio.gather(*starts)
+        if self.pod.cluster.lifecycle is not None:
+            self.pod.cluster.lifecycle.suspect(await self.reporter.known_pods())
         self._deadlines.start()
         logger.info(
             "Pod %s: worker %s, Redis at %s", self.pod.id, self._name, self.pod.broker.endpoint

@@ -182,6 +182,11 @@ class Broker:
     # -- its state -------------------------------------------------------------------------
 
     @property
+    def control_subscriptions(self) -> int:
+        """The subscriptions that the last canary was handed to: pods, and foreign listeners."""
+        return self._proof.subscriptions
+
+    @property
     def is_connected(self) -> bool:
         """Whether the subscriber has a connection."""
         return self.subscriber.link.is_up

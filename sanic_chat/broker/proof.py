@@ -76,6 +76,8 @@ class DeliveryProof:
         """The seconds that the last canary needed; None before the first."""
         self.failed = 0
         """The canaries that did not come back in time over connections that seemed good."""
+        self.subscriptions = 0
+        """The number of subscriptions that the last canary was handed to."""
         self.refusal = ""
         """The error that Redis answered to the last canary; empty if there was none."""
         self._publisher = publisher
@@ -163,6 +165,7 @@ class DeliveryProof:
             self.refusal = str(answer)
             self._publisher.link.refused("the proof of delivery", answer)
         elif isinstance(answer, int):
+            self.subscriptions = answer
             self.refusal = ""
             self._publisher.link.accepted("the proof of delivery")
         else:

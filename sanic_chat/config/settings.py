@@ -419,6 +419,13 @@ class Config:
         "The least level of what is logged. SIGUSR1 makes it debug while the server runs, SIGUSR2 "
         "what is set here again.",
     )
+    lifecycle: bool = _setting(
+        "CHAT_LIFECYCLE",
+        False,
+        readers.switch,
+        "Whether backends are told on Redis, on the channel `realtime:lifecycle`, of each client "
+        "that comes and goes, and of lost pods. Costs a PUBLISH for each.",
+    )
     log_clients: bool = _setting(
         "CHAT_LOG_CLIENTS",
         False,

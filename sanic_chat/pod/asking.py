@@ -108,7 +108,7 @@ class Asking:
         self._failure = RateLimitedWarning()
         control.handle(QUESTION, self._asked)
         control.handle(REPLY, self._replied)
-        control.on_goodbye = self._said_goodbye
+        control.on_goodbye.append(self._said_goodbye)
 
     def handle(self, kind: str, arguments: type[A], answer: Callable[[A], object]) -> None:
         """Have a kind of question answered. `arguments` is the type of what `answer` is given.

@@ -14,6 +14,7 @@ from ..session.handler import EndedBy, Ending
 SECOND = 1.0
 
 HEARTBEAT = "heartbeat"
+DISCONNECTED = "disconnected"
 TOKEN = "token"
 _BAD_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1013})
 """The close codes of clients that broke a rule, or did not keep up."""
@@ -23,8 +24,19 @@ def kind_of(ending: Ending) -> str | None:
     """The kind of a session's end; None if it is not bad, or not the client's fault."""
     if ending.by is EndedBy.SILENCE:
         return HEARTBEAT
+    if ending.by is EndedBy.BACKEND:
+        return DISCONNECTED
     is_bad = ending.by is EndedBy.SERVER and ending.code in _BAD_CODES
     return str(int(ending.code or 0)) if is_bad else None
+
+
+def reason_of(ending: Ending, heartbeat_timeout: float) -> str:
+    """The reason of a bad end, as a sentence."""
+    if ending.by is EndedBy.SILENCE:
+        return f"no sign of life for {heartbeat_timeout:g} s"
+    if ending.by is EndedBy.BACKEND:
+        return f"by a backend, with {ending.code} {ending.reason!r}"
+    return ending.reason
 
 
 class BadEnds:
@@ -32,7 +44,8 @@ class BadEnds:
 
     The first is logged at once, with what is known of it. Those that follow within a second are
     counted by their kind, and logged at its end with what is known of the last. At debug each has
-    a line of its own. Kinds are close codes, `HEARTBEAT` and `TOKEN`.
+    a line of its own. Kinds are close codes, `HEARTBEAT`, `TOKEN` and
+    `DISCONNECTED`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from ..broker.broker import Broker
 from ..broker.publisher import Drop
@@ -47,7 +48,11 @@ _UNAVAILABLE = {
 
 
 class BrokerEvents:
-    """The `BrokerHandler` of a pod."""
+    """The `BrokerHandler` of a pod.
+
+    `on_reached()` is called when other pods are reached for the first time, or again. `listeners`
+    are further channels for good, and what is called when anything is published there.
+    """
 
     def __init__(
         self,
@@ -64,6 +69,8 @@ class BrokerEvents:
         stamper: Stamper,
         load: Load,
         backpressure: Backpressure[Channel | None],
+        on_reached: Callable[[], None],
+        listeners: Mapping[bytes, Callable[[], None]],
         dropped: Counter[str],
         max_message_bytes: int,
         max_queued_messages: int,
@@ -91,6 +98,8 @@ class BrokerEvents:
         self._stamper = stamper
         self._load = load
         self._backpressure = backpressure
+        self._on_reached = on_reached
+        self._listeners = listeners
         self._dropped = dropped
         self._max_envelope_bytes = max_message_bytes + MESSAGE_OVERHEAD_BYTES
         self._max_queued_messages = max_queued_messages
@@ -102,6 +111,8 @@ class BrokerEvents:
             # Or the last member has left, and the subscription has not been given up yet.
             if name in self._control_channels and not self._broker.is_canary(payload):
                 self._control.received(payload)
+            elif name in self._listeners:
+                self._listeners[name]()
             return
         if channel.pending_bytes > CHANNEL_BACKLOG_BYTES and not self.overload.is_patient:
             self.overload.drop(channel)
@@ -175,3 +186,4 @@ class BrokerEvents:
     def outage_ended(self, seconds: float, lossy: bool) -> None:
         self._presence.connected()
         self._notifier.redis_is_back(seconds, lossy)
+        self._on_reached()

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from ..logs.logger import logger
-from ..protocol.frames import CloseCode, count_texts
+from ..protocol.frames import count_texts
 from ..session.handler import EndedBy, Ending, SessionHandler
 from ..session.send_queue import Missed
 from ..session.session import Session
@@ -55,10 +55,10 @@ class LoggedSession(AddressedSession):
 
         self.write = count_and_write
 
-    def close(self, code: CloseCode, reason: str = "") -> None:
+    def close(self, code: int, reason: str = "", *, by: EndedBy = EndedBy.SERVER) -> None:
         if self._queue is not None:
             self.messages_out += self._queue.messages  # they are written with the close frame
-        super().close(code, reason)
+        super().close(code, reason, by=by)
 
     @property
     def fields(self) -> dict[str, Any]:

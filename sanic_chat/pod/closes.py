@@ -17,11 +17,15 @@ NO_CODE, NO_FRAME = 1005, 1006
 """The codes that stand for a missing one, and for a missing frame (RFC 6455 section 7.1.5)."""
 
 FIRST_OF_LIBRARIES, FIRST_OF_APPLICATIONS = 3000, 4000
-"""The codes from which on a client may choose its own: each thousand of these counts as one."""
+"""The codes from which on a client, or a backend, may choose its own: each thousand of these counts
+as one."""
+
+OF_LIBRARIES, OF_APPLICATIONS = "3000-3999", "4000-4999"
 
 _USUAL = (
     *((EndedBy.SERVER, str(int(code))) for code in CloseCode),
     *((EndedBy.CLIENT, str(code)) for code in (1000, 1001, NO_CODE)),
+    (EndedBy.BACKEND, OF_APPLICATIONS),
     (EndedBy.SILENCE, str(NO_FRAME)),
     (EndedBy.NOBODY, str(NO_FRAME)),
 )
@@ -29,7 +33,7 @@ _USUAL = (
 
 
 class Closes:
-    """Counts ended sessions. Clients choose codes, so those that are theirs count together."""
+    """Counts ended sessions. Codes that clients and backends choose count together."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[EndedBy, str]] = Counter(dict.fromkeys(_USUAL, 0))
@@ -47,11 +51,10 @@ class Closes:
 
 
 def code_of(ending: Ending) -> str:
-    """The code of an end, or the thousand of codes that a client has chosen one of."""
-    code, is_clients = ending.code, ending.by is EndedBy.CLIENT
+    """The code of an end, or the thousand of codes that it was chosen from."""
+    code = ending.code
     if code is None:
-        return str(NO_CODE if is_clients else NO_FRAME)
-    if is_clients and code >= FIRST_OF_LIBRARIES:
-        first = FIRST_OF_APPLICATIONS if code >= FIRST_OF_APPLICATIONS else FIRST_OF_LIBRARIES
-        return f"{first}-{first + 999}"
+        return str(NO_CODE if ending.by is EndedBy.CLIENT else NO_FRAME)
+    if ending.by in (EndedBy.CLIENT, EndedBy.BACKEND) and code >= FIRST_OF_LIBRARIES:
+        return OF_APPLICATIONS if code >= FIRST_OF_APPLICATIONS else OF_LIBRARIES
     return str(int(code))

@@ -1,7 +1,9 @@
 """The cluster as one pod asks it, for backends.
 
     asking ─┬→ directory: who is where
-            └→ removals: who is to go
+            ├→ removals: who is to go
+            └→ revocations: whose tokens count no more
+    lifecycle: who comes and goes, told to whoever listens
 
 May live here: how these parts are put together. Must not know who asks.
 """
@@ -9,13 +11,19 @@ May live here: how these parts are put together. Must not know who asks.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import cast
 
 from ..broker.broker import Broker
 from ..hub.hub import Hub
 from ..protocol.channels import RedisNames
+from ..session.session import Session
 from .asking import Asking
 from .control import Control
 from .directory import Directory
+from .lifecycle import Lifecycle
+from .removals import Removals
+from .revocations import Revocations
 from .rooms import Rooms
 from .users import Users
 
@@ -34,10 +42,54 @@ class Cluster:
         users: Users,
         names: RedisNames,
         dropped: Counter[str],
+        handshake_seconds: float,
+        has_lifecycle: bool,
     ) -> None:
-        self.asking = Asking(
-            pod_id, control, is_proven=lambda: not broker.outage.is_on, dropped=dropped
-        )
+        def is_proven() -> bool:
+            return not broker.outage.is_on
+
+        self.listeners: dict[bytes, Callable[[], None]] = {}
+        """Channels that are to be subscribed to, and what is called for what is published there."""
+        self.asking = Asking(pod_id, control, is_proven=is_proven, dropped=dropped)
         self.directory = Directory(
             pod_id, self.asking, hub=hub, rooms=rooms, users=users, names=names
         )
+        self.revocations = Revocations(self.asking, pods=lambda: broker.control_subscriptions)
+        self.removals = Removals(
+            pod_id,
+            self.asking,
+            hub=hub,
+            users=users,
+            revocations=self.revocations,
+            handshake_seconds=handshake_seconds,
+        )
+        self.lifecycle: Lifecycle | None = None
+        """None: backends are told nothing."""
+        if has_lifecycle:
+            self.lifecycle = Lifecycle(
+                pod_id,
+                control,
+                names=names,
+                publish=broker.publish,
+                sessions=lambda: cast("Iterable[Session]", hub.everyone.members),
+                is_proven=is_proven,
+                is_congested=lambda: broker.publisher.congested,
+            )
+            self.listeners[names.tell_channel] = self.lifecycle.tell_all
+
+    def start(self) -> None:
+        """Begin to look after other pods."""
+        if self.lifecycle is not None:
+            self.lifecycle.start()
+
+    def reached(self) -> None:
+        """Catch up: other pods are reached for the first time, or again."""
+        self.revocations.begin_to_catch_up()
+        if self.lifecycle is not None:
+            self.lifecycle.tell_all()
+
+    def close(self) -> None:
+        """Ask nothing of our own accord any more, and tell backends nothing."""
+        self.revocations.close()
+        if self.lifecycle is not None:
+            self.lifecycle.close()

@@ -61,12 +61,13 @@ class Control:
         self._head = envelope_head(pod_id)
         self._own_channel = names.pod_channel(pod_id)
         self._handlers: dict[str, Handler] = {GOODBYE: self._said_goodbye}
-        self._heard: dict[str, float] = {}
+        self.heard: dict[str, float] = {}
+        """The moments (`time.monotonic()`) in which other pods were heard last."""
         self._bad_envelope = RateLimitedWarning()
         self.canary_words: Callable[[], bytes] = lambda: b"{}"
         """Makes the JSON object that a canary carries to all pods, of the kind `canary`."""
-        self.on_goodbye: Callable[[str], None] = lambda pod_id: None
-        """Called with the ID of a pod that has said goodbye, and is not living any more."""
+        self.on_goodbye: list[Callable[[str], None]] = []
+        """Each is called with the ID of a pod that has said goodbye, and is not living any more."""
         self._timer: asyncio.TimerHandle | None = None
         self.is_closed = False
         """Whether it says nothing any more."""
@@ -116,15 +117,16 @@ class Control:
     def living(self) -> set[str]:
         """The IDs of the other pods that were heard within three seconds."""
         since = time.monotonic() - LIVING_SECONDS
-        return {pod_id for pod_id, at in self._heard.items() if at >= since}
+        return {pod_id for pod_id, at in self.heard.items() if at >= since}
 
     def forget(self, pod_id: str) -> None:
-        """Forget a pod that has said goodbye."""
-        self._heard.pop(pod_id, None)
+        """Forget a pod: it has said goodbye, or was not heard for too long."""
+        self.heard.pop(pod_id, None)
 
     def _said_goodbye(self, pod_id: str, content: bytes) -> None:
         self.forget(pod_id)
-        self.on_goodbye(pod_id)
+        for tell in self.on_goodbye:
+            tell(pod_id)
 
     def received(self, payload: bytes) -> None:
         """Take what was published on one of `channels`, but for the own canary. Never raises."""
@@ -143,9 +145,9 @@ class Control:
 
     def _note(self, pod_id: str) -> None:
         now = time.monotonic()
-        if pod_id not in self._heard and len(self._heard) >= MAX_PODS:
+        if pod_id not in self.heard and len(self.heard) >= MAX_PODS:
             since = now - LIVING_SECONDS
-            self._heard = {known: at for known, at in self._heard.items() if at >= since}
-            if len(self._heard) >= MAX_PODS:
+            self.heard = {known: at for known, at in self.heard.items() if at >= since}
+            if len(self.heard) >= MAX_PODS:
                 return
-        self._heard[pod_id] = now
+        self.heard[pod_id] = now

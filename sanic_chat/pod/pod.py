@@ -39,7 +39,7 @@ from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers
 from .backpressure import Backpressure
-from .bad_ends import BadEnds, kind_of
+from .bad_ends import BadEnds, kind_of, reason_of
 from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .client_messages import ClientMessages
@@ -69,7 +69,7 @@ class Pod:
     its sessions. `backpressure_bytes` may wait in the hub before senders are held. There may be
     `max_connections` sessions, and `sessions_per_user` of one user; 0: no bound. `authenticate`
     reads tokens, if clients have any and `has_keys()`, and these count for `token_leeway` seconds
-    after their end (None: for good).
+    after their end (None: for good). `has_lifecycle`: backends are told of all sessions.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Pod:
         has_keys: Callable[[], bool],
         token_leeway: float | None,
         sessions_per_user: int,
+        has_lifecycle: bool,
         access: Access,
     ) -> None:
         self.id = id
@@ -134,6 +135,7 @@ class Pod:
         self._stamper = Stamper()
         self._session_failed = RateLimitedWarning()
         self._publisher = broker.publisher
+        self._has_tokens = authenticate is not None
         self.access = access
         self.bad_ends = BadEnds(loop)
         self.notifier = Notifier(self._stamper)
@@ -182,10 +184,30 @@ class Pod:
             on_expiring=self.greeter.token_expiring,
             on_expired=self.greeter.token_expired,
         )
+        self.cluster = Cluster(
+            id,
+            broker=broker,
+            control=self.control,
+            hub=hub,
+            rooms=self.rooms,
+            users=self.users,
+            names=names,
+            dropped=self.dropped,
+            handshake_seconds=subscribe_timeout,
+            has_lifecycle=has_lifecycle,
+        )
+        self._lifecycle = self.cluster.lifecycle
         self.commands = Commands(
             self.rooms,
             self.answers,
-            Renewal(loop, authenticate, rooms=self.rooms, answers=self.answers, expiry=self.expiry),
+            Renewal(
+                loop,
+                authenticate,
+                check=self.cluster.revocations.check,
+                rooms=self.rooms,
+                answers=self.answers,
+                expiry=self.expiry,
+            ),
             is_connected=lambda: broker.is_connected,
             rooms_per_session=rooms_per_session,
         )
@@ -212,16 +234,6 @@ class Pod:
             has_personal_rooms=access.personal_rooms,
             retry_after=retry_after,
         )
-        self.cluster = Cluster(
-            id,
-            broker=broker,
-            control=self.control,
-            hub=hub,
-            rooms=self.rooms,
-            users=self.users,
-            names=names,
-            dropped=self.dropped,
-        )
         self.broker_events = BrokerEvents(
             id,
             hub=hub,
@@ -235,18 +247,26 @@ class Pod:
             stamper=self._stamper,
             load=self.load,
             backpressure=self.backpressure,
+            on_reached=self.cluster.reached,
+            listeners=self.cluster.listeners,
             dropped=self.dropped,
             max_message_bytes=limits.max_message_bytes,
             max_queued_messages=send_queues.max_messages,
         )
 
     async def start(self) -> None:
-        """Connect to Redis, and return when that is proven or 3 s have passed."""
-        self.broker.start(
-            self.broker_events, required=(self.names.global_channel, *self.control.channels)
-        )
+        """Connect to Redis, and return when that is proven or 3 s have passed.
+
+        If it is proven, the tokens that other pods know to be revoked are known here as well.
+        """
+        channels = self.names.global_channel, *self.control.channels, *self.cluster.listeners
+        self.broker.start(self.broker_events, required=channels)
         self.heartbeat.start()
-        if not await self.broker.is_proven_within(START_SECONDS):
+        self.cluster.start()
+        if await self.broker.is_proven_within(START_SECONDS):
+            if self._has_tokens:
+                await self.cluster.revocations.caught_up()
+        else:
             logger.warning(
                 "Redis %s cannot be used yet: pod %s serves its own clients, and joins the others "
                 "as soon as it can",
@@ -261,6 +281,7 @@ class Pod:
         self.expiry.close()
         self.backpressure.close()
         self.presence.close()
+        self.cluster.close()
         self.control.close()
         await self.broker.close(timeout)
         self.receipts.close()
@@ -291,6 +312,8 @@ class Pod:
         self.users.add(session)
         self.hub.add(session)
         self.expiry.add(session)
+        if self._lifecycle is not None:
+            self._lifecycle.opened(session)
         for room, _ in rooms:
             channel = self.rooms.join(session, room)
             if room == default:
@@ -304,11 +327,13 @@ class Pod:
     def session_ends(self, session: Session, ending: Ending) -> None:
         self.closes.note(ending)
         self.presence.ended(session, self.rooms.of(session), ending)
+        if self._lifecycle is not None:
+            self._lifecycle.closed(session, ending)
         kind = kind_of(ending)
         if kind is not None:
             self.bad_ends.note(
                 kind,
-                ending.reason or f"no sign of life for {self.heartbeat.timeout:g} s",
+                reason_of(ending, self.heartbeat.timeout),
                 user=session.user,
                 address=self.address_of(session),
             )

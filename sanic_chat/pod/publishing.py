@@ -21,7 +21,8 @@ from ..broker.publisher import Drop
 from ..errors import ApiRefused
 from ..hub.channel import Channel
 from ..hub.hub import Hub
-from ..protocol.api import Failure, Post, Published
+from ..protocol.api import Failure, Published
+from ..protocol.api_requests import Post
 from ..protocol.channels import RedisNames
 from ..protocol.message import MESSAGE_HEAD, encode_fields, json_text
 from ..protocol.personal_room import PERSONAL

@@ -28,19 +28,24 @@ Authenticate = Callable[[str], Identity]
 
 
 class Renewal:
-    """Takes new tokens of a pod's sessions; `authenticate` is None if there are no tokens."""
+    """Takes new tokens of a pod's sessions; `authenticate` is None if there are no tokens.
+
+    `check` raises UpgradeRefused for who is in order and not to be let in all the same.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         authenticate: Authenticate | None,
         *,
+        check: Callable[[Identity], None],
         rooms: Rooms,
         answers: Answers,
         expiry: Expiry,
     ) -> None:
         self._loop = loop
         self._authenticate = authenticate
+        self._check = check
         self._rooms = rooms
         self._answers = answers
         self._expiry = expiry
@@ -62,6 +67,7 @@ class Renewal:
         self._loop.call_later(INTERVAL_SECONDS, self._lately.discard, session)
         try:
             identity = self._authenticate(token)
+            self._check(identity)
         except UpgradeRefused as refusal:
             if refusal.code == "token_expired":
                 raise BadMessage("token_expired", refusal.message, id) from None

@@ -21,8 +21,10 @@ class RedisNames:
         "_presence",
         "control_channel",
         "global_channel",
+        "lifecycle_channel",
         "pods_key",
         "room_prefix",
+        "tell_channel",
     )
 
     def __init__(self, prefix: str) -> None:
@@ -30,6 +32,10 @@ class RedisNames:
         self.global_channel = start + b"global"
         self.control_channel = start + b"control"
         """The channel on which pods speak to all pods, and never of what clients say."""
+        self.lifecycle_channel = start + b"lifecycle"
+        """The channel on which pods tell backends of sessions that open and close."""
+        self.tell_channel = start + b"lifecycle:tell"
+        """The channel on which a backend has all pods tell of the sessions that they have."""
         self.room_prefix = start + b"room:"
         """The start of the channel of every room, and of no other."""
         self.pods_key = start + b"pods"

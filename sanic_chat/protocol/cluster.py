@@ -6,6 +6,7 @@ May live here: the JSON of both. Must not know where an answer comes from.
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import msgspec
 
@@ -54,6 +55,13 @@ class Removal(msgspec.Struct, frozen=True, omit_defaults=True):
     revoked_before: float | None = None
     """Tokens of the user that were issued before this moment, in seconds since 1970, are refused
     from now on. None: no token is."""
+
+
+class Revoked(NamedTuple):
+    """A user whose tokens that were issued before a moment, in seconds since 1970, are revoked."""
+
+    before: float
+    user: str
 
 
 # -- what a backend is told ----------------------------------------------------------------

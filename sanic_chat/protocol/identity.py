@@ -21,5 +21,7 @@ class Identity(NamedTuple):
     """The normalised names of rooms that the client is put into when it connects."""
     expires_at: float | None = None
     """The end of the token, in seconds since 1970; None: it has none."""
+    issued_at: float | None = None
+    """The moment in which it was issued; None: it does not say."""
     info: bytes | None = None
     """The claim `info`, for others to see, as compact JSON; None: there is none."""

@@ -20,6 +20,7 @@ class EndedBy(Enum):
 
     CLIENT = "client"
     SERVER = "server"
+    BACKEND = "backend"  # it had the server close it
     SILENCE = "silence"  # nothing was heard of the client
     NOBODY = "nobody"  # the connection was lost
 

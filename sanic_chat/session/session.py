@@ -282,7 +282,7 @@ class Session(Inbound):
 
     # -- closing ---------------------------------------------------------------------------
 
-    def close(self, code: CloseCode, reason: str = "") -> None:
+    def close(self, code: int, reason: str = "", *, by: EndedBy = EndedBy.SERVER) -> None:
         """Begin an orderly close: send what is queued, then a close frame, and await the client's.
 
         The socket is closed when the client answers, or when the heartbeat or the drain aborts it.
@@ -290,7 +290,7 @@ class Session(Inbound):
         """
         if self.state is not _OPEN:
             return
-        self._stop_receiving(_by_server(code, reason))
+        self._stop_receiving(Ending(by, code, reason))
         try:
             queued = [] if self._queue is None else self._queue.take_all()
             self._queue = None

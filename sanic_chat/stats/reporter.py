@@ -46,6 +46,14 @@ class Reporter:
         await self._store.start(on_up=self._due.set)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="stats-reporter")
 
+    async def known_pods(self) -> list[str]:
+        """Return the IDs of the pods whose reports there are; none if Redis does not tell."""
+        pod_ids: list[str] = []
+        with suppress(hiredis.ReplyError, OSError):
+            async with asyncio.timeout(READ_SECONDS):
+                await self._store.read(lambda report: pod_ids.append(report.pod_id))
+        return pod_ids
+
     async def close(self, timeout: float) -> None:
         """Stop reporting, and take this pod's report off Redis within `timeout` seconds.
 

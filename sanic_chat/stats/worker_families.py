@@ -25,10 +25,10 @@ DROP_REASONS = (
     "token_expired", "too_many_rooms", "too_soon", "unauthorized", "unknown_action", "wrong_user",
 )  # fmt: skip
 REFUSAL_CODES = (
-    "bad_echo", "bad_events", "bad_handshake", "bad_room", "draining", "forbidden_origin",
-    "forbidden_room", "no_descriptors", "no_keys", "room_conflict", "token_expired",
-    "too_many_connections", "too_many_rooms", "too_many_sessions", "unauthorized",
-    "unsupported_version", "upgrade_required",
+    "bad_echo", "bad_events", "bad_handshake", "bad_room", "disconnected", "draining",
+    "forbidden_origin", "forbidden_room", "no_descriptors", "no_keys", "room_conflict",
+    "token_expired", "token_revoked", "too_many_connections", "too_many_rooms",
+    "too_many_sessions", "unauthorized", "unsupported_version", "upgrade_required",
 )  # fmt: skip
 UNREADY_REASONS = (
     "draining", "no_descriptors", "no_keys", "no_redis", "proof_overdue", "redis_refuses",

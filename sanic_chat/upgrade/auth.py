@@ -134,6 +134,7 @@ class Authenticator:
             permissions=_permissions(claims),
             rooms=self._rooms(claims),
             expires_at=_moment(claims, "exp"),
+            issued_at=_moment(claims, "iat"),
             info=_info(claims),
         )
 

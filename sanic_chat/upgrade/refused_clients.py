@@ -1,7 +1,7 @@
 """Refused clients that are told why over a WebSocket, since a browser hides the answer in HTTP.
 
-Whoever has too many sessions is told so, too: as a session it would keep its place for as long as
-it does not answer the close frame.
+Whoever has too many sessions is told so, too, and whoever was disconnected while it was shaking
+hands: as a session it would keep its place for as long as it does not answer the close frame.
 
     refusal, handshake ─→ acceptance ─┬→ None: HTTP answers
                                       └→ tell: 101, the error, a close frame ─→ its own: closed
@@ -94,7 +94,7 @@ class RefusedClients:
         early: bytes,
         error: events.Error,
         accept: str,
-        code: CloseCode,
+        code: int,
         *,
         subprotocol: str | None = SUBPROTOCOL,
     ) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SubscribeRefused, TryAgainLater, UpgradeRefused
 from ..logs.logger import RateLimitedWarning, logger
-from ..pod.bad_ends import TOKEN
+from ..pod.bad_ends import DISCONNECTED, TOKEN
 from ..pod.client_log import AddressedSession, ClientLog, LoggedSession
 from ..pod.pod import Pod
 from ..pod.rooms import Wanted
@@ -218,8 +218,12 @@ class Upgrader:
         `accept_when_subscribed`. A user who has as many sessions as are allowed is told so, with
         1008, and gets none.
         """
-        if not self._pod.users.has_place(_user_of(request)):
-            self._turn_away(request, transport, early)
+        user = _user_of(request)
+        if not self._pod.users.has_place(user):
+            count = len(self._pod.users.of(user))
+            sentence = f"You have {count} sessions here, and may have no more"
+            code = CloseCode.POLICY_VIOLATION
+            self._turn_away(request, transport, early, "too_many_sessions", sentence, code)
             return
         self._connection_limit.discard(transport)
         session = self._new_session(request, transport)
@@ -238,8 +242,9 @@ class Upgrader:
     ) -> None:
         """Accept a request once Redis has confirmed its room, unless the client is gone by then.
 
-        Raises UpgradeRefused if there is no place for it any more, or if Redis forbids the room.
-        May be cancelled: the room is then released.
+        Raises UpgradeRefused if there is no place for it any more, if Redis forbids the room, or if
+        its token was revoked meanwhile. A user who was disconnected meanwhile gets no session. May
+        be cancelled: the room is then released.
         """
         rooms = self._pod.rooms
         is_accepted = False
@@ -252,29 +257,46 @@ class Upgrader:
                         403, "forbidden_room", "Redis does not let this server into the room"
                     ) from None
                 self._refuse_while_draining()  # it may have begun in between
+                if request.identity is not None:
+                    self._pod.cluster.revocations.check(request.identity)
                 socket = take_socket()
                 if socket is not None:
-                    self.accept(request, *socket, confirmed=confirmed)
+                    kick = self._pod.cluster.removals.kick_of(_user_of(request), request.began)
+                    if kick is None:
+                        self.accept(request, *socket, confirmed=confirmed)
+                    else:
+                        transport, early = socket
+                        self._turn_away(
+                            request, transport, early, "disconnected", kick.reason, kick.code
+                        )
                     is_accepted = True
             finally:
                 if not is_accepted:
                     rooms.release(request.rooms)
 
     def _turn_away(
-        self, request: UpgradeRequest, transport: asyncio.Transport, early: bytes
+        self,
+        request: UpgradeRequest,
+        transport: asyncio.Transport,
+        early: bytes,
+        refusal: str,
+        sentence: str,
+        code: int,
     ) -> None:
-        """Tell a client that its user has enough sessions. It is none, and soon cut off."""
-        pod, user = self._pod, _user_of(request)
-        sentence = f"You have {len(pod.users.of(user))} sessions here, and may have no more"
+        """Tell a client why it does not become a session, and soon cut it off.
+
+        `refusal` is for programs, `code` that of the close frame.
+        """
+        pod = self._pod
         pod.rooms.release(request.rooms)
-        pod.refused["too_many_sessions"] += 1
-        code = CloseCode.POLICY_VIOLATION
+        pod.refused[refusal] += 1
         address = pod.addresses.of(transport.get_extra_info("peername"), request.forwarded_for)
-        pod.bad_ends.note(str(int(code)), sentence, user=user, address=address)
+        kind = DISCONNECTED if refusal == DISCONNECTED else str(int(code))
+        pod.bad_ends.note(kind, sentence, user=_user_of(request), address=address)
         self._refused_clients.tell(
             transport,
             early,
-            events.Error("too_many_sessions", sentence, None),
+            events.Error(refusal, sentence, None),
             request.accept,
             code,
             subprotocol=request.subprotocol,
@@ -319,7 +341,10 @@ class Upgrader:
     def _identify(self, handshake: Handshake, query: Query) -> Identity | None:
         if self._authenticator is None:
             return None
-        return self._authenticator.identify(find_token(handshake, query, cookie=self._auth_cookie))
+        token = find_token(handshake, query, cookie=self._auth_cookie)
+        identity = self._authenticator.identify(token)
+        self._pod.cluster.revocations.check(identity)
+        return identity
 
     def _rooms(
         self, default: str | None, user: str, identity: Identity | None, *, presence: bool

@@ -16,6 +16,7 @@ from sanic import HTTPResponse, Request
 from ..errors import ApiRefused, TooManyQuestions
 from ..protocol.api import encode
 from ..protocol.api_keys import Scope, find_key
+from ..upgrade.sanic_http import read_body
 from .errors import refusal_response
 
 STATS, METRICS = "stats", "metrics"
@@ -72,6 +73,14 @@ def unless_open(subject: str, route: Route) -> Route:
         return await route(request)
 
     return answer
+
+
+async def body_of(request: Request, *, limit: int) -> bytes:
+    """Return the body of a request. Raises ApiRefused, 413, if it has over `limit` bytes."""
+    body = await read_body(request, limit=limit)
+    if body is None:
+        raise ApiRefused(413, "body_too_large", f"The body of a request may have {limit} bytes")
+    return body
 
 
 def retry_after(request: Request) -> dict[str, str]:

@@ -1,21 +1,45 @@
-"""The routes of the HTTP API, which backends use with a key."""
+"""The routes of the HTTP API, which backends use with a key, and its description."""
 
 from __future__ import annotations
 
-from sanic import Blueprint
+from functools import partial
+from typing import Final
 
-from .access import for_key
+from sanic import Blueprint, HTTPResponse, Request
+
+from ..protocol import operations
+from ..protocol.api import encode
+from ..protocol.operations import Operation, describe
+from .access import Handler, for_key
 from .directory import room, rooms, user
 from .errors import READS
 from .ports import for_admins
 from .publish import publish
 
+HANDLERS: Final[dict[Operation, Handler]] = {
+    operations.PUBLISH: publish,
+    operations.ROOMS: rooms,
+    operations.ROOM: room,
+    operations.USER: user,
+}
 
-def api_blueprint(*, url_prefix: str) -> Blueprint:
-    """Make the routes of the API under a prefix."""
+
+def api_blueprint(*, url_prefix: str, version: str) -> Blueprint:
+    """Make the routes of the API, of a version of the server, under a prefix."""
     blueprint = Blueprint("api", url_prefix=url_prefix)
-    for handler in (rooms, room, user):
-        blueprint.add_route(for_admins(for_key("read", handler)), f"/{handler.__name__}", READS)
-    # As streams, so that no body is read before the key.
-    blueprint.add_route(for_admins(for_key("publish", publish)), "/publish", ("POST",), stream=True)
+    for operation, handler in HANDLERS.items():
+        reads = operation.method == "GET"
+        blueprint.add_route(
+            for_admins(for_key(operation.scope, handler)),
+            operation.path,
+            READS if reads else (operation.method,),
+            stream=not reads,  # so that no body is read before the key
+        )
+    described = partial(_openapi, encode(describe(prefix=url_prefix, version=version)))
+    blueprint.add_route(for_admins(described), "/openapi.json", READS, name="openapi")
     return blueprint
+
+
+async def _openapi(document: bytes, request: Request) -> HTTPResponse:
+    """Answer with the API's description in OpenAPI 3.1, which takes no key."""
+    return HTTPResponse(document, content_type="application/json")

@@ -7,27 +7,28 @@ from unicodedata import normalize
 from sanic import Request
 
 from ..pod.directory import Directory
-from ..protocol.api import RoomQuery, RoomsQuery, UserQuery, parse_query, room_of
+from ..protocol.api import RoomParameters, RoomsParameters, UserParameters
+from ..protocol.api_requests import parse_query, parse_room
 from .access import Answer
 
 
 async def rooms(request: Request) -> Answer:
     """Answer with a page of the rooms that have members."""
-    query = parse_query(request.query_string, RoomsQuery)
+    query = parse_query(request.query_string, RoomsParameters)
     prefix = normalize("NFC", query.prefix)  # as all names are
     return Answer(await _directory(request).rooms(prefix, query.after, query.limit))
 
 
 async def room(request: Request) -> Answer:
     """Answer with a room's numbers, and a page of its members."""
-    query = parse_query(request.query_string, RoomQuery)
-    name = room_of(query.name)
+    query = parse_query(request.query_string, RoomParameters)
+    name = parse_room(query.name)
     return Answer(await _directory(request).room(name, query.after, query.limit))
 
 
 async def user(request: Request) -> Answer:
     """Answer with a page of a user's sessions."""
-    query = parse_query(request.query_string, UserQuery)
+    query = parse_query(request.query_string, UserParameters)
     return Answer(await _directory(request).user(query.id, query.after, query.limit))
 
 

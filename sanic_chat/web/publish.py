@@ -6,9 +6,9 @@ from sanic import Request
 
 from ..errors import ApiRefused
 from ..pod.pod import Pod
-from ..protocol.api import MAX_BODY_BYTES, Failure, parse_posts
-from ..upgrade.sanic_http import read_body
-from .access import Answer, retry_after
+from ..protocol.api import Failure
+from ..protocol.api_requests import MAX_BODY_BYTES, parse_posts
+from .access import Answer, body_of, retry_after
 
 
 async def publish(request: Request) -> Answer:
@@ -18,10 +18,7 @@ async def publish(request: Request) -> Answer:
     """
     pod: Pod = request.app.ctx.worker.pod
     largest = pod.limits.max_message_bytes
-    limit = MAX_BODY_BYTES + largest
-    body = await read_body(request, limit=limit)
-    if body is None:
-        raise ApiRefused(413, "body_too_large", f"The body of a request may have {limit} bytes")
+    body = await body_of(request, limit=MAX_BODY_BYTES + largest)
     posts, are_many = parse_posts(body, max_message_bytes=largest)
     outcomes = await pod.publishing.publish(posts)
     if are_many:

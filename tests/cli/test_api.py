@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ..support.answering import answering
-from ..support.backend import API_KEYS, SECRET, SECRETS
+from ..support.backend import SECRET, SECRETS, WITH_API
 from ..support.clients import on_pods, running_server
 from ..support.command import run
 from ..support.dialogue import answer_to
@@ -20,9 +20,7 @@ from ..support.harness import RedisProcess, ServerProcess, receive, wait_until
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
-    with running_server(
-        workers=2, REDIS_URL=own_redis.url, CHAT_API_KEYS=API_KEYS, CHAT_OPEN="stats"
-    ) as server:
+    with running_server(workers=2, REDIS_URL=own_redis.url, **WITH_API) as server:
         # Pods that have just started know each other after a second.
         wait_until(lambda: server.stats()["totals"]["pods"] == 2, "both pods are told of")
         yield server

@@ -65,6 +65,7 @@ DEFAULTS: dict[str, Any] = {
     "CHAT_OPEN": (),
     "CHAT_LOG_FORMAT": "text",
     "CHAT_LOG_LEVEL": "info",
+    "CHAT_LIFECYCLE": False,
     "CHAT_LOG_CLIENTS": False,
     "CHAT_TRUSTED_PROXIES": (),
     "CHAT_RESTART_LIMIT": 10,
@@ -237,6 +238,7 @@ class TestTexts:
             ("CHAT_SLOW_CONSUMER", "drop_oldest", "drop_oldest"),
             ("CHAT_LOG_FORMAT", "json", "json"),
             ("CHAT_LOG_LEVEL", "warning", "warning"),
+            ("CHAT_LIFECYCLE", "1", True),
             ("CHAT_LOG_CLIENTS", "1", True),
             (
                 "CHAT_TRUSTED_PROXIES",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -12,57 +11,16 @@ import msgspec
 import pytest
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.pod.directory import Directory, first
-from sanic_chat.pod.pod import Pod
-from sanic_chat.pod.rooms import Wanted
+from sanic_chat.pod.directory import first
 from sanic_chat.protocol.asking import MAX_REPLY_BYTES
 from sanic_chat.protocol.cluster import Member, Room, RoomsQuery
 from sanic_chat.protocol.identity import Identity
-from sanic_chat.session.session import Session
 
 from ..support.harness import SLOW, RedisProcess
-from ..support.pods import running_pods
+from ..support.pods import Crowd, running_pods
 
 PAGE_SECONDS = 0.005
 ROOMS = 50_000
-
-
-class Crowd:
-    """Two pods, and the sessions that a test opens on them."""
-
-    def __init__(self, pods: list[Pod]) -> None:
-        self.pods = pods
-        self.sessions: list[Session] = []
-        self.sockets: list[socket.socket] = []
-
-    @property
-    def directory(self) -> Directory:
-        return self.pods[0].cluster.directory
-
-    async def open(self, pod: int, *rooms: str, user: str | None = None) -> Session:
-        """A session on one of the pods, in these rooms."""
-        here = self.pods[pod]
-        client_id = here.new_client_id()
-        session = Session(
-            here,
-            client_id=client_id,
-            identity=None if user is None else Identity(user),
-            sender=b'"anna"',
-        )
-        ours, theirs = socket.socketpair()
-        await asyncio.get_running_loop().create_connection(lambda: session, sock=ours)
-        wanted = [Wanted(room, presence=False) for room in rooms]
-        await here.rooms.subscribe(wanted)
-        here.open(session, wanted, default=rooms[0] if rooms else None, confirmed=True)
-        self.sessions.append(session)
-        self.sockets.append(theirs)
-        return session
-
-    def clear(self) -> None:
-        """Let all sessions go."""
-        for session, client in zip(self.sessions, self.sockets, strict=True):
-            session.abort()
-            client.close()
 
 
 @pytest.fixture
@@ -70,9 +28,7 @@ async def crowd(shared_redis: RedisProcess, room: str) -> AsyncIterator[Crowd]:
     async with running_pods(shared_redis, 2, CHAT_REDIS_PREFIX=room[-12:]) as pods:
         crowd = Crowd(pods)
         yield crowd
-        crowd.clear()
-        for pod in pods:
-            await pod.closed_sessions.wait()
+        await crowd.clear()
 
 
 async def all_rooms(crowd: Crowd, prefix: str = "", limit: int = 2) -> list[Room]:
@@ -80,7 +36,7 @@ async def all_rooms(crowd: Crowd, prefix: str = "", limit: int = 2) -> list[Room
     found: list[Room] = []
     after: str | None = ""
     while after is not None:
-        page = await crowd.directory.rooms(prefix, after, limit)
+        page = await crowd.cluster.directory.rooms(prefix, after, limit)
         assert page.complete
         assert len(page.rooms) <= limit
         found += page.rooms
@@ -93,8 +49,8 @@ async def test_rooms(crowd: Crowd) -> None:
     await crowd.open(0, "b", "team:a")
     await crowd.open(1, "team:c", "b", "ä")
     await crowd.open(1, "@anna", "team:a", "team:b")
-    assert await crowd.directory.rooms() == msgspec.structs.replace(
-        await crowd.directory.rooms(limit=6), next=None
+    assert await crowd.cluster.directory.rooms() == msgspec.structs.replace(
+        await crowd.cluster.directory.rooms(limit=6), next=None
     )
     assert await all_rooms(crowd) == [
         Room("@anna", 1),
@@ -106,7 +62,7 @@ async def test_rooms(crowd: Crowd) -> None:
     ]
     assert [room.name for room in await all_rooms(crowd, "team:")] == ["team:a", "team:b", "team:c"]
     assert await all_rooms(crowd, "none") == []
-    exactly = await crowd.directory.rooms("team:b")
+    exactly = await crowd.cluster.directory.rooms("team:b")
     assert [room.name for room in exactly.rooms] == ["team:b"]
 
 
@@ -121,7 +77,7 @@ async def test_rooms_that_come_and_go(crowd: Crowd) -> None:
     while after is not None:
         comes, goes = random.choice(fleeting), random.choice(fleeting)
         session = await crowd.open(random.randrange(2), comes)
-        page = await crowd.directory.rooms("room-", after, 3)
+        page = await crowd.cluster.directory.rooms("room-", after, 3)
         session.handler.rooms.leave(session, goes)  # type: ignore[attr-defined]
         found += [room.name for room in page.rooms]
         after = page.next
@@ -137,7 +93,7 @@ async def test_long_names(crowd: Crowd) -> None:
     pages = []
     after: str | None = ""
     while after is not None:
-        page = await crowd.directory.rooms("", after)
+        page = await crowd.cluster.directory.rooms("", after)
         assert len(msgspec.json.encode(page)) <= MAX_REPLY_BYTES
         pages.append(page.rooms)
         after = page.next
@@ -155,11 +111,11 @@ async def test_fifty_thousand_rooms(shared_redis: RedisProcess, room: str) -> No
         names.sort()
         for place in (0, ROOMS // 2, ROOMS - 101):
             tries = []
-            for _ in range(10):
-                began = time.perf_counter()
+            for _ in range(30):
+                began = time.thread_time()
                 page = pod.cluster.directory._rooms_here(RoomsQuery("", names[place], 100))
                 msgspec.json.encode(page)
-                tries.append(time.perf_counter() - began)
+                tries.append(time.thread_time() - began)
             assert [told.name for told in page.entries] == names[place + 1 : place + 101]
             print(f"{min(tries) * 1000:.2f} ms")
             assert min(tries) < PAGE_SECONDS * SLOW
@@ -177,32 +133,35 @@ def test_the_first_of_many() -> None:
 
 async def test_a_room(crowd: Crowd) -> None:
     """It is told with its sessions, its users, and how many sessions each has there."""
-    await crowd.open(0, "lobby", user="anna")
-    await crowd.open(0, "lobby", user="bert")
-    await crowd.open(1, "lobby", user="anna")
-    await crowd.open(1, "elsewhere", user="carl")
-    page = await crowd.directory.room("lobby")
+    await crowd.open(0, "lobby", identity=Identity("anna"))
+    await crowd.open(0, "lobby", identity=Identity("bert"))
+    await crowd.open(1, "lobby", identity=Identity("anna"))
+    await crowd.open(1, "elsewhere", identity=Identity("carl"))
+    page = await crowd.cluster.directory.room("lobby")
     assert page.members == [Member("anna", 2), Member("bert", 1)]
     assert (page.sessions, page.users, page.exact, page.next) == (3, 2, True, None)
     assert page.complete
 
-    page = await crowd.directory.room("lobby", limit=1)
+    page = await crowd.cluster.directory.room("lobby", limit=1)
     assert page.members == [Member("anna", 2)]
     assert page.next == "anna"
     assert (page.sessions, page.users, page.exact) == (3, 3, False), "anna counts on both"
-    page = await crowd.directory.room("lobby", after="anna", limit=1)
+    page = await crowd.cluster.directory.room("lobby", after="anna", limit=1)
     assert page.members == [Member("bert", 1)]
     assert page.next is None
 
-    page = await crowd.directory.room("nowhere")
+    page = await crowd.cluster.directory.room("nowhere")
     assert (page.sessions, page.users, page.exact, page.members) == (0, 0, True, [])
 
 
 async def test_a_user(crowd: Crowd) -> None:
     """All sessions are told, on whatever pods they are, each with its rooms."""
-    sessions = [await crowd.open(number % 2, f"room-{number}", user="anna") for number in range(3)]
-    await crowd.open(1, user="bert")
-    page = await crowd.directory.user("anna")
+    sessions = [
+        await crowd.open(number % 2, f"room-{number}", identity=Identity("anna"))
+        for number in range(3)
+    ]
+    await crowd.open(1, identity=Identity("bert"))
+    page = await crowd.cluster.directory.user("anna")
     assert [one.client_id for one in page.sessions] == sorted(one.client_id for one in sessions)
     by_id = {one.client_id: one for one in page.sessions}
     for number, session in enumerate(sessions):
@@ -212,27 +171,27 @@ async def test_a_user(crowd: Crowd) -> None:
         assert told.since.startswith("20")
     assert (page.user, page.next, page.complete) == ("anna", None, True)
 
-    page = await crowd.directory.user("anna", limit=2)
+    page = await crowd.cluster.directory.user("anna", limit=2)
     assert len(page.sessions) == 2
     assert page.next is not None
-    rest = await crowd.directory.user("anna", after=page.next, limit=2)
+    rest = await crowd.cluster.directory.user("anna", after=page.next, limit=2)
     assert [one.client_id for one in page.sessions + rest.sessions] == sorted(by_id)
-    assert (await crowd.directory.user("nobody")).sessions == []
+    assert (await crowd.cluster.directory.user("nobody")).sessions == []
 
 
 async def test_an_anonymous_user(crowd: Crowd) -> None:
     """Without a token a user is its client ID."""
     session = await crowd.open(1)
-    page = await crowd.directory.user(session.client_id)
+    page = await crowd.cluster.directory.user(session.client_id)
     assert [one.client_id for one in page.sessions] == [session.client_id]
 
 
 async def test_queues_are_told(crowd: Crowd) -> None:
     """Of a client that does not read, the messages that wait are told."""
-    session = await crowd.open(0, "lobby", user="slow")
+    session = await crowd.open(0, "lobby", identity=Identity("slow"))
     data = '"' + "x" * 60_000 + '"'
     while session.queued_messages < 3:
         crowd.pods[0].message_received(session, b'{"data": %b}' % data.encode())
         await asyncio.sleep(0)
-    [told] = (await crowd.directory.user("slow")).sessions
+    [told] = (await crowd.cluster.directory.user("slow")).sessions
     assert told.queue == session.queued_messages

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..support.backend import API_KEYS, SECRETS, Backend, backend
+from ..support.backend import SECRETS, WITH_API, Backend, backend
 from ..support.clients import on_pods, running_server
 from ..support.dialogue import answer_to
 from ..support.harness import RedisProcess, ServerProcess, eventually, receive
@@ -19,7 +19,7 @@ from ..support.harness import RedisProcess, ServerProcess, eventually, receive
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
-    with running_server(workers=2, REDIS_URL=own_redis.url, CHAT_API_KEYS=API_KEYS) as server:
+    with running_server(workers=2, REDIS_URL=own_redis.url, **WITH_API) as server:
         yield server
 
 
@@ -156,8 +156,7 @@ async def test_too_many_questions(reader):
 async def test_a_frozen_pod(start_server, redis, room):
     """Within a second it is told who has not answered, and what the others have said."""
     server, other = (
-        start_server("--single-process", REDIS_URL=redis.url, CHAT_API_KEYS=API_KEYS)
-        for _ in range(2)
+        start_server("--single-process", REDIS_URL=redis.url, **WITH_API) for _ in range(2)
     )
     frozen = other.pod()["pod_id"]
     async with server.connect(room), backend(server.http) as program:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from ..support.backend import API_KEYS, SECRET, SECRETS, Backend, backend
+from ..support.backend import SECRET, SECRETS, WITH_API, Backend, backend
 from ..support.clients import RawClient, on_pods, receive_data, receive_until, running_server
 from ..support.dialogue import answer_to
 from ..support.harness import RedisProcess, ServerProcess, eventually, receive, wait_until
@@ -27,7 +27,7 @@ def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
         "--access-logs",
         workers=2,
         REDIS_URL=shared_redis.url,
-        CHAT_API_KEYS=API_KEYS,
+        **WITH_API,
         CHAT_LOG_LEVEL="debug",
     ) as server:
         yield server
@@ -36,7 +36,7 @@ def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def other(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
     """A third pod, at a URL of its own."""
-    with running_server(REDIS_URL=shared_redis.url, CHAT_API_KEYS=API_KEYS) as server:
+    with running_server(REDIS_URL=shared_redis.url, **WITH_API) as server:
         yield server
 
 
@@ -144,7 +144,7 @@ async def test_keys_in_no_log(server):
 
 async def test_redis_is_away(start_server, redis, room):
     """It is 503 at once, or once it is sure that nobody knows; and then all is well again."""
-    server = start_server("--single-process", REDIS_URL=redis.url, CHAT_API_KEYS=API_KEYS)
+    server = start_server("--single-process", REDIS_URL=redis.url, **WITH_API)
 
     async def refused(program: Backend, code: str) -> None:
         answer = await program.publish(1, room=room)

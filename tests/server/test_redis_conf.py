@@ -18,7 +18,7 @@ import redis.asyncio
 
 from sanic_chat.process.embedded_redis import find_server_program
 
-from ..support.backend import API_KEYS, backend
+from ..support.backend import WITH_API, backend
 from ..support.clients import receive_data
 from ..support.deployment import CONF
 from ..support.harness import DEADLINE, ROOT, RedisProcess, StartServer, eventually, receive
@@ -67,7 +67,7 @@ async def test_a_server_has_all_it_needs_and_no_more(
     async with admin:
         await admin.config_resetstat()
         server = start_server(
-            "--single-process", REDIS_URL=url, CHAT_UNSUBSCRIBE_DELAY="0", CHAT_API_KEYS=API_KEYS
+            "--single-process", REDIS_URL=url, CHAT_UNSUBSCRIBE_DELAY="0", **WITH_API
         )
         channel = f"realtime:room:{room}"
         async with server.connect(room) as client, admin.pubsub() as listener:

@@ -21,6 +21,9 @@ API_KEYS = ",".join(
     ]
 )
 
+WITH_API = {"CHAT_API_KEYS": API_KEYS, "CHAT_OPEN": "stats,metrics"}
+"""The settings of a server with the API, whose stats and metrics take no key all the same."""
+
 
 def bearer(secret: str = SECRET) -> dict[str, str]:
     """The header with a key."""

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from sanic_chat.process.embedded_redis import find_server_program
 
@@ -386,7 +387,8 @@ async def receive_event(
 async def close_code(client: ClientConnection, timeout: float = DEADLINE) -> int | None:
     """Read until the connection is closed and return the code the server sent."""
     async with asyncio.timeout(timeout):
-        async for _ in client:
-            pass
+        with suppress(ConnectionClosed):
+            async for _ in client:
+                pass
         await client.wait_closed()
     return client.close_code

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanic_chat.errors import TryAgainLater, UpgradeRefused
+from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.info import INFO_RULE
 from sanic_chat.protocol.message import MAX_SENDER_CHARACTERS
 from sanic_chat.protocol.room_name import ROOM_NAME_RULE
@@ -221,17 +222,19 @@ class TestClaims:
                     "rooms": rules,
                     "join": ["b", "cafe\u0301", "b"],
                     "exp": end,
+                    "iat": end - 90.5,
                     "info": {"name": "Anna"},
                 }
             )
         )
         assert identity.info == b'{"name":"Anna"}'
         assert (identity.rooms, identity.expires_at) == (("b", "caf\u00e9"), end)
+        assert identity.issued_at == end - 90.5
         assert identity.permissions is not None
         assert identity.permissions.allows("join", "a")
         assert not identity.permissions.allows("publish", "a")
         plain = authenticator.identify(sign({"sub": "a"}))
-        assert plain == ("a", None, (), None, None)
+        assert plain == Identity("a")
 
     @pytest.mark.parametrize("join", [None, "a", {"a": 1}, [7], [None], [["a"]], [""], ["a"] * 129])
     def test_no_list_of_rooms(self, authenticator: Authenticator, join: object):

@@ -8,7 +8,7 @@ import pytest
 import ujson
 
 from sanic_chat.config.readers import api_keys
-from sanic_chat.protocol.api import MAX_BODY_BYTES
+from sanic_chat.protocol.api_requests import MAX_BODY_BYTES
 
 from ..support.apps import PREFIX, ReusableClient, assert_error, running_app
 from ..support.backend import API_KEYS, bearer
@@ -57,7 +57,7 @@ def test_a_body_that_is_too_large(api):
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b"[" * 100_000, "bad_message"),
+        (b"[" * 100_000, "bad_body"),
         (b'{"room": "a", "data": ' + b"[" * 100_000, "bad_json"),
         ([{"room": "a", "data": 1}] * 101, "too_many_messages"),
         ({"user": "anna", "data": 1}, "no_personal_rooms"),

@@ -1,0 +1,94 @@
+"""What a pod asks of all: who is missing is known, and who is disconnected stays so."""
+
+from __future__ import annotations
+
+from . import Mutant
+
+ASKING = "sanic_chat/pod/asking.py"
+CONTROL = "sanic_chat/pod/control.py"
+PAGES = "sanic_chat/protocol/pages.py"
+REMOVALS = "sanic_chat/pod/removals.py"
+REVOCATIONS = "sanic_chat/pod/revocations.py"
+UPGRADER = "sanic_chat/upgrade/upgrader.py"
+ASKED = ("tests/pod/test_asking.py",)
+DISCONNECTED = ("tests/server/test_disconnect.py",)
+
+MUTANTS = (
+    Mutant(
+        "a pod that has left is not waited for",
+        CONTROL,
+        '        self.send(GOODBYE, b"{}")\n',
+        "",
+        ASKED,
+    ),
+    Mutant(
+        "a pod that leaves while it is asked is not missing",
+        ASKING,
+        "        control.on_goodbye.append(self._said_goodbye)\n",
+        "",
+        ASKED,
+    ),
+    Mutant(
+        "a draining pod goes on to be asked",
+        "sanic_chat/pod/pod.py",
+        "        self.control.beat()\n",
+        "",
+        ASKED,
+    ),
+    Mutant(
+        "a pod that is cut off does not say that it knows all",
+        ASKING,
+        "complete = not missing and was_proven and self._is_proven()",
+        "complete = not missing",
+        ASKED,
+    ),
+    Mutant(
+        "nothing is told from behind the end of another pod's page",
+        PAGES,
+        "            if end is not None and its_key > end:\n",
+        "            if False:\n",
+        ("tests/protocol/test_pages.py",),
+    ),
+    Mutant(
+        "a page has few bytes",
+        PAGES,
+        "len(page) == limit or (room < 0 and page)",
+        "len(page) == limit",
+        ("tests/protocol/test_pages.py",),
+    ),
+    Mutant(
+        "who is shaking hands is disconnected too",
+        UPGRADER,
+        "kick = self._pod.cluster.removals.kick_of(_user_of(request), request.began)",
+        "kick = None",
+        DISCONNECTED,
+    ),
+    Mutant(
+        "what was sent to a client comes before its close frame",
+        REMOVALS,
+        "            self._hub.catch_up(session)\n",
+        "",
+        ("tests/pod/test_removals.py",),
+    ),
+    Mutant(
+        "a token that does not say when it was issued is revoked too",
+        REVOCATIONS,
+        "identity.issued_at is None or identity.issued_at < before",
+        "identity.issued_at is not None and identity.issued_at < before",
+        ("tests/pod/test_revocations.py",),
+    ),
+    Mutant(
+        "a pod that starts knows which tokens are revoked",
+        "sanic_chat/pod/pod.py",
+        "                await self.cluster.revocations.caught_up()\n",
+        "                pass\n",
+        ("tests/pod/test_revocations.py",),
+    ),
+    Mutant(
+        "a revoked token does not renew an open connection",
+        "sanic_chat/pod/renewal.py",
+        "            self._check(identity)\n",
+        "",
+        DISCONNECTED,
+    ),
+)

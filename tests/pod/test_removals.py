@@ -1,0 +1,151 @@
+"""Who is disconnected, on which pods, and who is remembered for it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sanic_chat.pod import removals
+from sanic_chat.pod.removals import MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
+from sanic_chat.protocol.frames import parse_close
+from sanic_chat.protocol.identity import Identity
+from sanic_chat.session.session import State
+
+from ..support.frames import take_server_frame
+from ..support.harness import RedisProcess, eventually
+from ..support.pods import Crowd, running_pods
+
+ANNA, BERT = Identity("anna"), Identity("bert")
+
+
+@pytest.fixture
+async def crowd(shared_redis: RedisProcess, room: str) -> AsyncIterator[Crowd]:
+    async with running_pods(shared_redis, 2, CHAT_REDIS_PREFIX=room[-12:]) as pods:
+        crowd = Crowd(pods)
+        yield crowd
+        await crowd.clear()
+
+
+def frames_of(client: socket.socket) -> list[tuple[int, bytes]]:
+    """All frames that a client has got by now."""
+    client.setblocking(False)
+    stream = bytearray(client.recv(2**20))
+    frames = []
+    while (frame := take_server_frame(stream)) is not None:
+        frames.append(frame)
+    assert not stream
+    return frames
+
+
+async def test_a_user(crowd: Crowd) -> None:
+    """All sessions of a user end with code and reason, on all pods, and nobody else's."""
+    annas = [await crowd.open(pod, identity=ANNA) for pod in (0, 0, 1)]
+    bert = await crowd.open(1, identity=BERT)
+    outcome = await crowd.cluster.removals.disconnect(user="anna", code=4001, reason="go away")
+    assert (outcome.disconnected, outcome.complete, outcome.missing) == (3, True, [])
+    assert {session.state for session in annas} == {State.CLOSING}
+    assert bert.state is State.OPEN
+    for client in crowd.sockets[:3]:
+        [(opcode, payload)] = frames_of(client)
+        assert (opcode, parse_close(payload)) == (8, (4001, "go away"))
+    outcome = await crowd.cluster.removals.disconnect(user="anna", code=4001)
+    assert outcome.disconnected == 0
+    for pod, count in zip(crowd.pods, (2, 1), strict=True):
+        assert pod.closes.counts()["backend"] == {"4000-4999": count}
+
+
+async def test_who_is_spared(crowd: Crowd) -> None:
+    """Sessions may be excepted, by their client IDs."""
+    stays, goes = await crowd.open(0, identity=ANNA), await crowd.open(1, identity=ANNA)
+    outcome = await crowd.cluster.removals.disconnect(
+        user="anna", code=4001, spared=[stays.client_id, "other"], revoke=True
+    )
+    assert outcome.disconnected == 1
+    assert (stays.state, goes.state) == (State.OPEN, State.CLOSING)
+
+
+async def test_a_client_id(crowd: Crowd) -> None:
+    """One session of a user may be meant."""
+    stays, goes = await crowd.open(0, identity=ANNA), await crowd.open(1, identity=ANNA)
+    outcome = await crowd.cluster.removals.disconnect(client_id=goes.client_id, code=4001)
+    assert outcome.disconnected == 1
+    assert (stays.state, goes.state) == (State.OPEN, State.CLOSING)
+    outcome = await crowd.cluster.removals.disconnect(client_id="nobody", code=4001)
+    assert outcome.disconnected == 0
+
+
+async def test_what_was_sent_before(crowd: Crowd) -> None:
+    """It arrives, and in front of the close frame."""
+    await crowd.open(0, "lobby", identity=ANNA)
+    speaker = await crowd.open(0, "lobby", identity=BERT)
+    for number in range(3):
+        crowd.pods[0].message_received(speaker, b'{"data": %d}' % number)
+    await crowd.cluster.removals.disconnect(user="anna", code=4001)
+    frames = frames_of(crowd.sockets[0])
+    assert [opcode for opcode, _ in frames] == [1, 1, 1, 8]
+
+
+async def test_many_sessions_of_one_user(crowd: Crowd) -> None:
+    """They all go, and meanwhile everything else gets its turns."""
+    sessions = [await crowd.open(1, identity=ANNA) for _ in range(2 * PER_TURN + 1)]
+    outcome = await crowd.cluster.removals.disconnect(user="anna", code=4001)
+    assert outcome.disconnected == len(sessions)
+    await eventually(lambda: all(one.state is not State.OPEN for one in sessions), "all go")
+    assert crowd.pods[1].closes.counts()["backend"] == {"4000-4999": len(sessions)}
+
+
+async def test_who_is_remembered(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was shaking hands when his user was disconnected, and no one who comes later."""
+    began = time.monotonic()
+    await crowd.cluster.removals.disconnect(user="anna", code=4001, reason="go away")
+    for pod in crowd.pods:
+        kick = pod.cluster.removals.kick_of("anna", began)
+        assert kick is not None
+        assert (kick.code, kick.reason) == (4001, "go away")
+        assert pod.cluster.removals.kick_of("bert", began) is None
+        assert pod.cluster.removals.kick_of("anna", time.monotonic()) is None
+
+
+async def test_the_memory_is_bounded(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In time, and in number: the first to come is the first to be forgotten."""
+    now = 100.0
+    monkeypatch.setattr(removals.time, "monotonic", lambda: now)
+    here = crowd.pods[0].cluster.removals
+    for number in range(MAX_REMEMBERED + 2):
+        here._remember(f"user-{number}", 4001, "")
+    assert len(here._kicks) == MAX_REMEMBERED
+    assert here.kick_of("user-1", 0.0) is None
+    assert here.kick_of("user-2", 0.0) is not None
+    now += REMEMBER_SECONDS + 0.1
+    here._remember("late", 4001, "")
+    assert [*here._kicks] == ["late"]
+
+
+async def test_a_revocation_that_is_learned_late(crowd: Crowd) -> None:
+    """A pod that had not heard of it closes, with 4401, whoever has such a token."""
+    old = await crowd.open(1, identity=Identity("anna", issued_at=100.0))
+    new = await crowd.open(1, identity=Identity("anna", issued_at=300.0))
+    crowd.pods[0].cluster.revocations.revoke("anna", 200.0)
+    crowd.pods[1].cluster.revocations.begin_to_catch_up()
+    await eventually(lambda: old.state is not State.OPEN, "it is closed")
+    assert new.state is State.OPEN
+    [(_, payload)] = frames_of(crowd.sockets[0])
+    assert parse_close(payload)[0] == 4401
+
+
+async def test_a_drain(crowd: Crowd) -> None:
+    """The pod that is meant begins it, once it has answered; no other does."""
+    asked: list[int] = []
+    for number, pod in enumerate(crowd.pods):
+        pod.cluster.removals.drain_here = lambda number=number: asked.append(number)
+    assert (await crowd.cluster.removals.drain(crowd.pods[1].id)).found
+    await asyncio.sleep(0)
+    assert asked == [1]
+    assert not (await crowd.cluster.removals.drain("nobody")).found
+    crowd.pods[1].cluster.removals.drain_here = None
+    assert not (await crowd.cluster.removals.drain(crowd.pods[1].id)).found
+    assert asked == [1]
