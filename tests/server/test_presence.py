@@ -7,9 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from typing import Any
 
-import jwt
 import pytest
 import redis.asyncio
 from websockets.asyncio.client import ClientConnection
@@ -29,20 +27,12 @@ from ..support.harness import (
 )
 from ..support.messages import command
 from ..support.rosters import Watcher
-
-SECRET = "s" * 32
-
-
-def bearer(user: str, **claims: Any) -> dict[str, str]:
-    token = jwt.encode({"sub": user, **claims}, SECRET, algorithm="HS256")
-    return {"Authorization": f"Bearer {token}"}
+from ..support.users import KNOWS_USERS, bearer
 
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
-    with running_server(
-        workers=2, REDIS_URL=own_redis.url, AUTH_ENABLED="true", AUTH_SECRET=SECRET
-    ) as server:
+    with running_server(workers=2, REDIS_URL=own_redis.url, **KNOWS_USERS) as server:
         yield server
 
 

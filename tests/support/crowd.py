@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from .clients import RawClient
 from .frames import client_frame, take_server_frame
 from .harness import DEADLINE
+
+T = TypeVar("T")
 
 TEXT, CLOSE, PING = 1, 8, 9
 IN_FLIGHT = 100
@@ -58,6 +62,7 @@ class Listener(asyncio.Protocol):
         self.failure: BaseException | None = None
         """What ended the connection, if it did not end well."""
         self.is_open = False
+        self.on_text: Callable[[bytes], None] | None = None
         self.on_drain: Callable[[Listener], None] | None = None
         self.on_end: Callable[[Listener], None] | None = None
         loop = asyncio.get_running_loop()
@@ -76,14 +81,20 @@ class Listener(asyncio.Protocol):
         if self.is_open:
             self._transport.write(b"".join(client_frame(0x81, text.encode()) for text in texts))
 
-    def leave(self) -> None:
-        """Close with 1000."""
+    def leave(self, code: int = 1000) -> None:
+        """Close with a code."""
         if self.is_open:
             self.is_open = False
-            self._transport.write(client_frame(0x88, (1000).to_bytes(2, "big")))
+            self._transport.write(client_frame(0x88, code.to_bytes(2, "big")))
 
     def abort(self) -> None:
         """Drop the connection."""
+        self._transport.abort()
+
+    def reset(self) -> None:
+        """Drop the connection, so that the server gets a TCP reset."""
+        connection = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     # -- what the loop calls ---------------------------------------------------------------
@@ -126,6 +137,8 @@ class Listener(asyncio.Protocol):
     def _take(self, opcode: int, payload: bytes) -> None:
         assert self.close_code is None, "a frame behind the close frame"
         if opcode == TEXT:
+            if self.on_text is not None:
+                self.on_text(payload)
             if numbered := _NUMBERED.search(payload):
                 self.numbers[numbered[1].decode()].append(int(numbered[2]))
             elif _DRAIN in payload:
@@ -147,9 +160,9 @@ class Listener(asyncio.Protocol):
             self.on_drain(self)
 
 
-async def connect(port: int, path: str) -> Listener:
+async def connect(port: int, path: str, **headers: str) -> Listener:
     """A client that has its 101. Raises Refused, OSError or TimeoutError."""
-    request = RawClient.handshake(path)
+    request = RawClient.handshake(path, **headers)
     async with asyncio.timeout(DEADLINE):
         _, listener = await asyncio.get_running_loop().create_connection(
             lambda: Listener(request), "127.0.0.1", port
@@ -160,10 +173,15 @@ async def connect(port: int, path: str) -> Listener:
 
 async def connect_all(port: int, paths: Iterable[str]) -> list[Listener]:
     """A client for each path, some handshakes at a time."""
+    return await some_at_a_time(connect(port, path) for path in paths)
+
+
+async def some_at_a_time(handshakes: Iterable[Awaitable[T]]) -> list[T]:
+    """The outcomes of all, of which only some are under way at a time."""
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def connect_one(path: str) -> Listener:
+    async def one(handshake: Awaitable[T]) -> T:
         async with slots:
-            return await connect(port, path)
+            return await handshake
 
-    return await asyncio.gather(*map(connect_one, paths))
+    return await asyncio.gather(*map(one, handshakes))

@@ -1,4 +1,4 @@
-"""A client that watches a room, and what it believes: the roster, and all that changed since."""
+"""What a client that watches a room believes: the roster, and all that changed since."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from websockets.asyncio.client import ClientConnection
 from .harness import DEADLINE
 
 
-class Watcher:
-    """Keeps the roster of one room as docs/presence.md says a client does.
+class Roster:
+    """Keeps who is in one room as docs/presence.md says a client does.
 
     Raises AssertionError for a number out of turn, and for a user that comes or goes twice.
     """
 
-    def __init__(self, client: ClientConnection, room: str | None = None) -> None:
-        self.client = client
+    def __init__(self, room: str | None = None) -> None:
         self.room = room
         """The room whose events count; None: each."""
         self.infos: dict[str, Any] = {}
         """The users, each with its info."""
+        self.number = 0
+        """The number of users, also where they are not named."""
         self.sessions = 0
         self.complete = False
         self.events: list[dict[str, Any]] = []
@@ -35,25 +36,10 @@ class Watcher:
     def users(self) -> set[str]:
         return set(self.infos)
 
-    async def until(self, holds: Callable[[Watcher], bool], seconds: float = DEADLINE) -> None:
-        """Take what comes until this holds. Raises AssertionError if it does not in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self._seq is None or not holds(self):
-                    self.take(json.loads(await self.client.recv()))
-        except TimeoutError:
-            raise AssertionError(
-                f"{self.users}, {self.sessions} sessions, complete: {self.complete}; {self.events}"
-            ) from None
-
-    async def listen(self, seconds: float) -> None:
-        """Take what comes for so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    self.take(json.loads(await self.client.recv()))
-        except TimeoutError:
-            pass
+    @property
+    def is_known(self) -> bool:
+        """Whether it was told at all."""
+        return self._seq is not None
 
     def take(self, message: dict[str, Any]) -> None:
         """Take a message; those of other types say nothing here."""
@@ -63,7 +49,7 @@ class Watcher:
             return
         event = message["data"]
         self.events.append(event)
-        self.sessions = event["sessions"]
+        self.number, self.sessions = event["users"], event["sessions"]
         if event["event"] == "roster":
             self.complete = event["complete"]
             self.infos = {each["user"]: each.get("info") for each in event["members"] or ()}
@@ -83,3 +69,31 @@ class Watcher:
             assert each["user"] in self.infos, f"{each} left, and was not there"
             del self.infos[each["user"]]
             self.left.append((each["user"], each["reason"]))
+
+
+class Watcher(Roster):
+    """The roster of a client of the `websockets` package, which reads on while it waits."""
+
+    def __init__(self, client: ClientConnection, room: str | None = None) -> None:
+        super().__init__(room)
+        self.client = client
+
+    async def until(self, holds: Callable[[Watcher], bool], seconds: float = DEADLINE) -> None:
+        """Take what comes until this holds. Raises AssertionError if it does not in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.is_known or not holds(self):
+                    self.take(json.loads(await self.client.recv()))
+        except TimeoutError:
+            raise AssertionError(
+                f"{self.users}, {self.sessions} sessions, complete: {self.complete}; {self.events}"
+            ) from None
+
+    async def listen(self, seconds: float) -> None:
+        """Take what comes for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    self.take(json.loads(await self.client.recv()))
+        except TimeoutError:
+            pass
