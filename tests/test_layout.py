@@ -53,6 +53,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "web/api": ("is a table", "web/test_access web/test_publish"),
     "web/asgi": ("needs an ASGI server", "server/test_start"),
     "web/directory": ("needs pods", "server/test_directory pod/test_directory"),
+    "web/removals": ("needs pods", "server/test_removals"),
     "web/ports": ("needs two ports", "server/test_admin"),
     "web/probes": ("is a promise to balancers", "server/test_readiness"),
     "version": ("is one constant", "cli/test_main server/test_stats"),

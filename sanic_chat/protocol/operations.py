@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from .api import (
+    Disconnect,
+    Drain,
     Failure,
     Publish,
     Published,
@@ -23,7 +25,7 @@ from .api import (
     UserParameters,
 )
 from .api_keys import SCOPES, Scope
-from .cluster import RoomPage, RoomsPage, UserPage
+from .cluster import Disconnected, Drained, RoomPage, RoomsPage, UserPage
 
 
 class Operation(NamedTuple):
@@ -62,7 +64,17 @@ ROOM: Final = Operation(
 USER: Final = Operation(
     "GET", "/user", "read", "The sessions of a user on all pods.", UserParameters, UserPage
 )
-OPERATIONS: Final = (PUBLISH, ROOMS, ROOM, USER)
+DISCONNECT: Final = Operation(
+    "POST",
+    "/disconnect",
+    "admin",
+    "Disconnect a user, or a session.",
+    Disconnect,
+    Disconnected,
+    (413,),
+)
+DRAIN: Final = Operation("POST", "/drain", "admin", "Drain a pod.", Drain, Drained, (404, 413))
+OPERATIONS: Final = (PUBLISH, ROOMS, ROOM, USER, DISCONNECT, DRAIN)
 
 REFUSALS: Final = (400, 401, 403, 431, 503)
 """The statuses of errors that every operation may answer."""

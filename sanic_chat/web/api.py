@@ -15,12 +15,15 @@ from .directory import room, rooms, user
 from .errors import READS
 from .ports import for_admins
 from .publish import publish
+from .removals import disconnect, drain
 
 HANDLERS: Final[dict[Operation, Handler]] = {
     operations.PUBLISH: publish,
     operations.ROOMS: rooms,
     operations.ROOM: room,
     operations.USER: user,
+    operations.DISCONNECT: disconnect,
+    operations.DRAIN: drain,
 }
 
 

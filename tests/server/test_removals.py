@@ -1,0 +1,148 @@
+"""`POST /disconnect` and `/drain`: a backend sends clients away, whichever pod it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import jwt
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
+
+from ..support.backend import SECRETS, WITH_API, Backend, backend
+from ..support.clients import running_server
+from ..support.dialogue import answer_to
+from ..support.harness import (
+    RedisProcess,
+    ServerProcess,
+    close_code,
+    eventually,
+    receive_event,
+)
+
+TOKENS = {"AUTH_ENABLED": "true", "AUTH_SECRET": "an-example-secret-of-more-than-32-bytes"}
+
+
+@pytest.fixture(scope="module")
+def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
+    """Two workers, whose clients have tokens."""
+    with running_server(workers=2, REDIS_URL=own_redis.url, **TOKENS, **WITH_API) as server:
+        yield server
+
+
+def token(user: str) -> dict[str, str]:
+    text = jwt.encode({"sub": user, "iat": 1_700_000_000}, TOKENS["AUTH_SECRET"])
+    return {"Authorization": f"Bearer {text}"}
+
+
+async def two_sessions(
+    stack: AsyncExitStack, server: ServerProcess, user: str, room: str
+) -> list[tuple[ClientConnection, dict[str, Any]]]:
+    """A session of a user on each worker, with its welcome."""
+    sessions: dict[str, tuple[ClientConnection, dict[str, Any]]] = {}
+    while len(sessions) < 2:
+        client = await server.connect(room, events="system", headers=token(user))
+        welcome = await receive_event(client, "welcome")
+        if welcome["pod_id"] in sessions:
+            await client.close()
+        else:
+            stack.push_async_callback(client.close)
+            sessions[welcome["pod_id"]] = client, welcome
+    return list(sessions.values())
+
+
+async def are_known(program: Backend, room: str, sessions: int) -> None:
+    """Wait until the pod that is asked knows the other."""
+
+    async def are() -> bool:
+        return (await program.get("/room", name=room)).json()["sessions"] == sessions
+
+    await eventually(are, "the pods know each other")
+
+
+async def test_a_user(server, room):
+    """All sessions but those that are spared are closed, with code and reason."""
+    async with AsyncExitStack() as stack, backend(server.http) as program:
+        (gone, _), (kept, welcome) = await two_sessions(stack, server, "anna", room)
+        await are_known(program, room, 2)
+        body = {
+            "user": "anna",
+            "code": 4123,
+            "reason": "moved",
+            "except": [welcome["client_id"]],
+        }
+        answer = await program.post("/disconnect", body)
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"disconnected": 1, "complete": True, "missing": []},
+        )
+        assert await close_code(gone) == 4123
+        assert gone.close_reason == "moved"
+        await answer_to(kept, "ping")
+
+
+async def test_a_session(server, room):
+    """It is the one of the client ID, on whatever pod; without a code it is closed with 4000."""
+    async with AsyncExitStack() as stack, backend(server.http) as program:
+        sessions = await two_sessions(stack, server, "bert", room)
+        await are_known(program, room, 2)
+        for client, welcome in sessions:
+            answer = await program.post("/disconnect", {"client_id": welcome["client_id"]})
+            assert answer.json()["disconnected"] == 1
+            assert await close_code(client) == 4000
+        answer = await program.post("/disconnect", {"client_id": sessions[0][1]["client_id"]})
+        assert answer.json()["disconnected"] == 0
+
+
+async def test_revoked_tokens(server, room):
+    """With `revoke` the user does not come back with the token that he has."""
+    async with AsyncExitStack() as stack, backend(server.http) as program:
+        sessions = await two_sessions(stack, server, "carl", room)
+        await are_known(program, room, 2)
+        body = {"user": "carl", "code": 4401, "revoke": True}
+        assert (await program.post("/disconnect", body)).json()["disconnected"] == 2
+        for client, _ in sessions:
+            assert await close_code(client) == 4401
+        for _ in range(8):
+            with pytest.raises(InvalidStatus) as refusal:
+                await server.connect(headers=token("carl"))
+            assert b"token_revoked" in refusal.value.response.body
+
+
+async def test_a_drain(start_server, redis, room):
+    """The pod's clients are asked elsewhere; a pod that there is not is 404."""
+    server = start_server(workers=2, REDIS_URL=redis.url, **WITH_API)
+    async with backend(server.http) as program:
+        clients = await server.connect_to_pods(2, room)
+        (leaving, goes), (_, stays) = clients.items()
+        await are_known(program, room, 2)
+        answer = await program.post("/drain", {"pod_id": leaving})
+        assert (answer.status_code, answer.json()["found"]) == (200, True)
+        assert await close_code(goes) == 1001
+        await answer_to(stays, "ping")
+        await stays.close()
+    async with backend(server.http) as program:
+
+        async def is_sure() -> bool:  # once the one that has left needs not be waited for
+            answer = await program.post("/drain", {"pod_id": leaving})
+            return (answer.status_code, answer.json().get("code")) == (404, "no_such_pod")
+
+        await eventually(is_sure, "the pod is gone")
+
+
+@pytest.mark.parametrize("path", ["/disconnect", "/drain"])
+async def test_refusals(server, path):
+    """It takes a key for `admin`, and a body that says who."""
+    for secret in SECRETS.values():
+        async with backend(server.http, secret) as other:
+            assert (await other.post(path, {"user": "anna", "pod_id": "a"})).status_code == 403
+    async with backend(server.http) as program:
+        for body, status, code in (
+            (b"{", 400, "bad_json"),
+            ({}, 400, "bad_body"),
+            ({"user": "a" * 100_000}, 413, "body_too_large"),
+        ):
+            answer = await program.post(path, body)
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
