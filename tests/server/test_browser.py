@@ -10,6 +10,8 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +19,8 @@ from uuid import uuid4
 import jwt
 import pytest
 import pytest_asyncio
+
+from sanic_chat.presence.own_part import LARGE_BYTES
 
 from ..support.balancers import KINDS, TwoServers, proxy
 from ..support.clients import running_server
@@ -91,6 +95,20 @@ class Tab:
         lines = self.page.locator("#log li").filter(has_text=text)
         await eventually(lambda: _has(lines, count), f"{text!r} is shown {count} times")
 
+    async def names_are(self, names: set[str]) -> None:
+        """Wait until these are shown to be here."""
+
+        async def are() -> bool:
+            shown = await self.page.locator("#names li").all_inner_texts()
+            return bool(sorted(shown) == sorted(names))
+
+        await eventually(are, f"{names} are shown to be here")
+
+    async def counts(self, text: str) -> None:
+        """Wait until the line above the names is this."""
+        count = self.page.locator("#count")
+        await eventually(lambda: _is(count, text), f"{text!r} is told of who is here")
+
     async def lines(self) -> list[str]:
         lines: list[str] = await self.page.locator("#log li").all_inner_texts()
         return lines
@@ -123,6 +141,10 @@ class Tab:
             [url, protocols],
         )
         return told
+
+
+async def _is(part: Any, text: str) -> bool:
+    return bool(await part.inner_text() == text)
 
 
 async def _has(lines: Any, count: int) -> bool:
@@ -194,11 +216,82 @@ async def test_who_is_who(server: ServerProcess, new_tab: Callable[[], Any]) -> 
         await tab.shows(f"you are {user}")
         await tab.enter("#room", room)
         await tab.shows(f"in room {room}")
-    await tabs[0].shows("<i>bert joined")
+    await tabs[0].names_are({"you", "<i>bert"})
     await tabs[1].enter("#text", "<img src=x onerror=alert(1)> hello")
     await tabs[0].shows("<i>bert<img src=x onerror=alert(1)> hello")
     await tabs[1].shows("you<img src=x onerror=alert(1)> hello")
     assert await tabs[0].page.locator("#log img, #log i").count() == 0
+
+
+async def test_who_is_here(server: ServerProcess, new_tab: Callable[[], Any]) -> None:
+    """Each user once, by the name that its token has, as text; a large room in numbers."""
+    room, tab = f"room-{uuid4()}", await new_tab()
+    await tab.visit(server, token())
+    await tab.enter("#room", room)
+    await tab.shows(f"in room {room}")
+    await tab.counts("Users: 1, connections: 1")
+    strange = "<img src=x onerror=alert(1)>"
+    infos: dict[str, dict[str, Any]] = {
+        "bert": {"name": "Bert"}, "carl": {"name": strange}, "dora": {"name": " "},
+        "emil": {"name": 7}, ANNA: {},
+    }  # fmt: skip
+    async with AsyncExitStack() as stack:
+        for user, info in infos.items():
+            headers = {"Authorization": f"Bearer {token(user, info=info)}"}
+            await stack.enter_async_context(server.connect(room, headers=headers))
+        await tab.names_are({"you", "Bert", strange, "dora", "emil"})
+        await tab.counts("Users: 5, connections: 6")
+        assert await tab.page.locator("#names li[title=carl]").inner_text() == strange
+        assert await tab.page.locator("#here img").count() == 0
+        for number in range(LARGE_BYTES // 1000):
+            headers = {"Authorization": f"Bearer {token('😀' * 250 + str(number))}"}
+            await stack.enter_async_context(server.connect(room, headers=headers))
+        await tab.counts("Users: about 35, connections: 36, too many to name")
+        await tab.names_are(set())
+    await tab.names_are({"you"})
+    await tab.counts("Users: 1, connections: 1")
+    await tab.enter("#room", "")
+    await tab.shows("talking to everybody")
+    assert not await tab.page.locator("#here").is_visible()
+
+
+async def test_a_change_that_is_missed(server: ServerProcess, new_tab: Callable[[], Any]) -> None:
+    """It asks for a roster, once in a while, until there is one."""
+    room, tab = f"room-{uuid4()}", await new_tab()
+    asked: list[float] = []
+    lost: list[str] = []
+
+    def relay(socket: Any) -> None:
+        def sent(text: str) -> None:
+            if '"who"' in text:
+                asked.append(time.monotonic())
+            there.send(text)
+
+        def came(text: str) -> None:
+            event = json.loads(text)["data"].get("event")
+            if (event == "changed" and not lost) or (event == "roster" and len(asked) == 1):
+                lost.append(text)
+            else:
+                socket.send(text)
+
+        there = socket.connect_to_server()
+        socket.on_message(sent)
+        there.on_message(came)
+
+    await tab.page.route_web_socket("**/ws?room=room-*", relay)
+    await tab.visit(server, token())
+    await tab.enter("#room", room)
+    await tab.shows(f"in room {room}")
+    await tab.names_are({"you"})
+    headers = [{"Authorization": f"Bearer {token(user)}"} for user in ("bert", "carl")]
+    async with server.connect(room, headers=headers[0]):
+        await eventually(lambda: lost, "a change is lost")
+        assert asked == []
+        async with server.connect(room, headers=headers[1]):
+            await tab.names_are({"you", "bert", "carl"})
+    assert len(asked) > 1
+    assert all(later - earlier > 1 for earlier, later in pairwise(asked))
+    assert not any("One roster a second" in line for line in await tab.lines())
 
 
 async def test_renewal(server: ServerProcess, new_tab: Callable[[], Any]) -> None:
