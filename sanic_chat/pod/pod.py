@@ -326,7 +326,8 @@ class Pod:
 
     def session_ends(self, session: Session, ending: Ending) -> None:
         self.closes.note(ending)
-        self.presence.ended(session, self.rooms.of(session), ending)
+        if self.presence.in_use:
+            self.presence.ended(session, self.rooms.of(session), ending)
         if self._lifecycle is not None:
             self._lifecycle.closed(session, ending)
         kind = kind_of(ending)

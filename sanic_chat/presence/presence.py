@@ -135,14 +135,13 @@ class Presence:
             self._wake()
 
     def ended(self, session: Session, rooms: list[str], ending: Ending) -> None:
-        """Note that a session ends, which is in these rooms."""
-        reconnect_at = self._reconnect_at.pop(session, None)
+        """Note that a session ends, which is in these rooms. To be called only while in use."""
         self._asked_at.pop(session, None)
-        if self.in_use:
-            hold = hold_of(ending, self._loop.time(), reconnect_at)
-            for room in rooms:
-                self.speaker.note(room, session.user, hold)
-            self._wake()
+        reconnect_at = self._reconnect_at.pop(session, None)
+        hold = hold_of(ending, self._loop.time(), reconnect_at)
+        for room in rooms:
+            self.speaker.note(room, session.user, hold)
+        self._wake()
 
     def told_to_reconnect(self, session: Session, at: float) -> None:
         """Note that a session was told to come back at that time of the loop."""

@@ -103,7 +103,8 @@ class Pod(HubHandler):
         return session
 
     def end(self, session: Session, ending: Ending, room: str = "a") -> None:
-        self.presence.ended(session, [room], ending)
+        if self.presence.in_use:
+            self.presence.ended(session, [room], ending)
         self.hub.remove(session)
 
     def window(self, count: int = 1) -> None:
