@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fakeredis import TcpFakeServer
 
 from ..support.clients import running_server
 from ..support.harness import ServerProcess, free_port, receive
@@ -15,6 +14,8 @@ from ..support.harness import ServerProcess, free_port, receive
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     """A chat server with two workers on fakeredis."""
+    from fakeredis import TcpFakeServer  # takes a second, with numpy: not for each collection
+
     port = free_port()
     fake = TcpFakeServer(("127.0.0.1", port), server_type="redis")
     thread = threading.Thread(target=fake.serve_forever, daemon=True)
