@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,26 +49,56 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 
 
-# Folders and modules with what another interpreter or event loop may change: transports and
-# protocols, Sanic's inside, processes and signals, TLS, Unicode, calls that are counted.
-VARIES = """broker cli doctor/test_findings doctor/test_site logs process protocol publishing
-session upgrade web config/test_environment pod/test_backpressure pod/test_calls server/test_start
-server/test_stop server/test_sighup server/test_tls server/test_certificates server/test_messages
-server/test_commands server/test_upgrade server/test_slow_clients server/test_readiness
-server/test_redis_access"""
-# What another release of redis-py or hiredis may change.
-REDIS_PY = """broker doctor/test_redis_probe publishing stats server/test_cluster
-server/test_redis_access server/test_redis_faults server/test_stats test_redis_url"""
+# Folders and modules with what may be otherwise on another Python: asyncio's transports, processes
+# and signals, Sanic's inside, TLS, Unicode, the texts of errors, calls that are counted.
+INTERPRETER = """broker/test_addresses broker/test_client broker/test_connection
+broker/test_endpoint broker/test_link broker/test_subscriber cli/test_main cli/test_messages
+cli/test_serve config/test_environment doctor/test_findings doctor/test_site logs
+pod/test_backpressure pod/test_calls process/test_cannot_replace process/test_descriptors
+process/test_handover process/test_orphans process/test_os_signals process/test_sanic_internals
+process/test_slots process/test_supervisor process/test_watchdog protocol server/test_commands
+server/test_messages server/test_readiness server/test_redis_access server/test_sighup
+server/test_slow_clients server/test_start server/test_stop server/test_tls server/test_upgrade
+session/test_closing session/test_hold session/test_inbound session/test_session
+session/test_session_failures upgrade web"""
+# On another event loop, which only servers in processes of their own have, and see
+# `names_its_loop`: transports, back pressure, timers, signals, descriptors.
+EVENT_LOOP = """cli/test_serve hostile/test_autobahn logs/test_json_format process/test_descriptors
+process/test_orphans process/test_os_signals process/test_supervisor server/test_backpressure
+server/test_certificates server/test_client_log server/test_commands server/test_drain
+server/test_messages server/test_readiness server/test_redis_access server/test_sighup
+server/test_slow_clients server/test_start server/test_stop server/test_tls server/test_upgrade
+upgrade/test_connection_limit upgrade/test_deadlines"""
+# With another redis-py, which applications publish with, or another hiredis, which reads replies.
+REDIS_PY = """broker doctor/test_examination doctor/test_redis_access doctor/test_redis_probe
+publishing server/test_cluster server/test_redis_access stats/test_reporter stats/test_store
+test_redis_url"""
 MARKED = {
     mark: {Path(__file__).parent / name for name in names.split()}
-    for mark, names in (("varies", VARIES), ("redis_py", REDIS_PY))
+    for mark, names in (
+        ("interpreter", INTERPRETER),
+        ("event_loop", EVENT_LOOP),
+        ("redis_py", REDIS_PY),
+    )
 }
+
+
+def names_its_loop(item: pytest.Item) -> bool:
+    """Whether a test has the loop as a parameter, and so runs on both wherever it runs."""
+    return bool({"uvloop", "asyncio"} & {*re.split(r"[-\[\]]", item.name)})
+
+
+@cache
+def marks_of(path: Path) -> list[str]:
+    """What the tests of a file are marked with."""
+    here = {path.parent, path.with_suffix("")}
+    return [mark for mark, places in MARKED.items() if places & here]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what is to run on more than one interpreter, event loop or redis-py."""
-    for mark, places in MARKED.items():
-        if places & {item.path.parent, item.path.with_suffix("")}:
+    for mark in marks_of(item.path):
+        if mark != "event_loop" or not names_its_loop(item):
             item.add_marker(mark)
 
 
