@@ -150,6 +150,8 @@ class Broker:
         self.release = self.subscriber.link.release
         self.doubt = self._proof.doubt
         self.stop_proving = self._proof.stop
+        self.proof_interval = proof_interval
+        """The seconds between two canaries."""
         self._is_closing = False
 
     def start(self, handler: BrokerHandler, *, required: Iterable[bytes]) -> None:

@@ -88,7 +88,7 @@ class Asking:
 
     A pod that has nothing to tell answers too, so who does not answer is known. A reply that comes
     too late, or to no question, is counted as `late_answer`. `is_proven()`: whether what other pods
-    publish arrives here.
+    publish arrives here, and all of them are known.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from ..hub.hub import Hub
 from ..protocol.channels import RedisNames
 from ..session.session import Session
 from .asking import Asking
-from .control import Control
+from .control import BEAT_SECONDS, Control
 from .directory import Directory
 from .lifecycle import Lifecycle
 from .removals import Removals
@@ -46,8 +46,10 @@ class Cluster:
         has_lifecycle: bool,
     ) -> None:
         def is_proven() -> bool:
-            return not broker.outage.is_on
+            return not (broker.outage.is_on or self.revocations.is_catching_up)
 
+        self._control = control
+        self._canaries_are_rare = broker.proof_interval > BEAT_SECONDS
         self.listeners: dict[bytes, Callable[[], None]] = {}
         """Channels that are to be subscribed to, and what is called for what is published there."""
         self.asking = Asking(pod_id, control, is_proven=is_proven, dropped=dropped)
@@ -78,7 +80,9 @@ class Cluster:
             self.listeners[names.tell_channel] = self.lifecycle.tell_all
 
     def start(self) -> None:
-        """Begin to look after other pods."""
+        """Begin to look after other pods, and to have them know of this one."""
+        if self._canaries_are_rare:
+            self._control.beat()
         if self.lifecycle is not None:
             self.lifecycle.start()
 

@@ -89,6 +89,8 @@ class Control:
 
     def beat(self) -> None:
         """Say once a second, from now on, that this pod lives; canaries need not."""
+        if self._timer is not None:
+            self._timer.cancel()
         self.send(ALIVE, b"{}")
         self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self.beat)
 

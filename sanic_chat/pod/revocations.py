@@ -98,6 +98,11 @@ class Revocations:
             self._catch_up(), name="revocations"
         )
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether there may be pods that this one does not know of yet."""
+        return self._catching_up is not None and not self._catching_up.done()
+
     async def caught_up(self) -> None:
         """Wait until the others' tables are known here, for `CATCH_UP_SECONDS` at most."""
         if self._catching_up is not None:

@@ -10,6 +10,7 @@ PAGES = "sanic_chat/protocol/pages.py"
 REMOVALS = "sanic_chat/pod/removals.py"
 REVOCATIONS = "sanic_chat/pod/revocations.py"
 UPGRADER = "sanic_chat/upgrade/upgrader.py"
+LIFECYCLE = ("tests/pod/test_lifecycle.py",)
 ASKED = ("tests/pod/test_asking.py",)
 DISCONNECTED = ("tests/server/test_disconnect.py",)
 
@@ -83,6 +84,34 @@ MUTANTS = (
         "                await self.cluster.revocations.caught_up()\n",
         "                pass\n",
         ("tests/pod/test_revocations.py",),
+    ),
+    Mutant(
+        "a pod that has said goodbye is not lost",
+        CONTROL,
+        "        self.forget(pod_id)\n        for tell",
+        "        for tell",
+        LIFECYCLE,
+    ),
+    Mutant(
+        "no pod is lost because of an outage",
+        "sanic_chat/pod/lifecycle.py",
+        "        if not self._is_proven() or now",
+        "        if now",
+        LIFECYCLE,
+    ),
+    Mutant(
+        "a lost pod that is heard again tells of its sessions",
+        "sanic_chat/pod/lifecycle.py",
+        '            self._control.send_to(pod_id, LOST, b"{}")\n',
+        "",
+        LIFECYCLE,
+    ),
+    Mutant(
+        "a pod whose canaries are rare is heard all the same",
+        "sanic_chat/pod/cluster.py",
+        "        if self._canaries_are_rare:\n",
+        "        if False:\n",
+        ASKED,
     ),
     Mutant(
         "a revoked token does not renew an open connection",

@@ -116,6 +116,28 @@ async def test_a_draining_pod_answers(pods: list[Pod]) -> None:
     assert is_whole((await ask(pods[0]))[0], pods)
 
 
+async def test_pods_with_rare_canaries(redis: RedisProcess) -> None:
+    """They are heard once a second all the same."""
+    async with running_pods(redis, 2, CHAT_PROOF_INTERVAL="30") as pods:
+        for pod in pods:
+            answer_with_id(pod)
+        began = time.monotonic()
+        while time.monotonic() - began < LIVING_SECONDS + BEAT_SECONDS:
+            await asyncio.sleep(BEAT_SECONDS)
+            assert is_whole((await ask(pods[0]))[0], pods)
+
+
+async def test_a_pod_of_another_version(pods: list[Pod], redis: RedisProcess) -> None:
+    """One that is heard and knows no questions is missing, after a second."""
+    async with redis_client(redis) as client:
+        await client.publish("realtime:control", '{"canary":{},"number":1,"pod_id":"old"}')
+        await eventually(lambda: "old" in pods[0].control.living(), "it is heard")
+        outcome, seconds = await ask(pods[0])
+    assert (outcome.complete, outcome.missing) == (False, ["old"])
+    assert outcome.answers.keys() == {pod.id for pod in pods}
+    assert seconds >= PATIENCE_SECONDS
+
+
 async def test_a_pod_that_has_just_started(pods: list[Pod], redis: RedisProcess) -> None:
     """It answers, even if it was not heard before."""
     new = make_pod(redis)
