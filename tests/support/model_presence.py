@@ -230,7 +230,8 @@ class ModelPod:
     def end(self, client: Client, ending: Ending) -> None:
         """In the order of a pod: presence learns of it while the session is still a member."""
         client.is_open = False
-        self.presence.ended(client.session, list(client.rooms), ending)
+        if self.presence.in_use:
+            self.presence.ended(client.session, list(client.rooms), ending)
         del self.clients[client]
         self.hub.remove(client)
 
