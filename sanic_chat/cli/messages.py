@@ -12,8 +12,18 @@ from urllib.parse import quote
 import click
 
 from ..errors import BadMessage, ConfigError, PublishError
-from .output import NOBODY_THERE, REFUSED, WRONG_USAGE, fail, print_json, print_line, printable
+from .output import (
+    NOBODY_THERE,
+    REFUSED,
+    WRONG_USAGE,
+    fail,
+    print_json,
+    print_line,
+    printable,
+    read_json,
+)
 from .request import TIMEOUT_SECONDS, sentence
+from .rosters import Rosters, is_told, words
 from .server import authorization, server_of, server_options
 
 if TYPE_CHECKING:
@@ -45,14 +55,14 @@ def pub(
     A token is taken from CHAT_TOKEN. Ends with 1 if the server refuses a message.
     """
     texts = data or (line.rstrip("\n") for line in sys.stdin)
-    values = (_read(text) if as_json else text for text in texts)
+    values = (read_json(text, "DATA") if as_json else text for text in texts)
     if backend:
         _publish_on_redis(room, values)
         return
     with _connected(url, prefix, [room], "?echo=0") as client:
         for value in values:
             client.send(json.dumps({"data": value}))
-            client.send('{"type":"system","data":{"action":"ping"}}')
+            client.send(command("ping"))
             _expect(client, "pong")
 
 
@@ -76,6 +86,7 @@ def _publish_on_redis(room: str, values: Iterable[Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a message, whole.")
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.option("--events", is_flag=True, help="Also what the server says: gap, drain, degraded, …")
+@click.option("--presence", is_flag=True, help="Also who is in the rooms, who comes and who goes.")
 @server_options
 def sub(
     rooms: tuple[str, ...],
@@ -83,6 +94,7 @@ def sub(
     as_json: bool,
     count: int | None,
     events: bool,
+    presence: bool,
     url: str | None,
     prefix: str | None,
 ) -> None:
@@ -90,16 +102,26 @@ def sub(
 
     A token is taken from CHAT_TOKEN. Ends with 3 when the server is gone.
     """
+    if presence and not rooms:
+        raise click.UsageError("--presence needs a room")
     with _connected(url, prefix, rooms, "?events=system" if events else "") as client:
+        if presence:
+            client.send(command("join", rooms=rooms, presence=True))
+        rosters = Rosters(lambda room: client.send(command("who", room=room)))
         for message in _messages(client):
-            is_event = message["type"] == "system" and message["from"] == "server"
-            if is_event and not events:
+            is_system = message["type"] == "system" and message["from"] == "server"
+            is_roster = is_told(message)
+            if is_roster:
+                rosters.take(message["room"], message["data"])
+            elif is_system and presence and message["data"].get("code") == "forbidden_presence":
+                fail(message["data"]["message"], REFUSED)
+            elif is_system and not events:
                 continue
             if as_json:
                 print_json(message)
             else:
                 print_line(_line(message))
-            if not is_event and count is not None:
+            if not (is_system or is_roster) and count is not None:
                 count -= 1
                 if not count:
                     return
@@ -127,9 +149,7 @@ def _connected(
             proxy=None,
         ) as client:
             for room in others:
-                client.send(
-                    json.dumps({"type": "system", "data": {"action": "join", "room": room}})
-                )
+                client.send(command("join", room=room))
                 _expect(client, "joined")
             yield client
     except InvalidHandshake as error:
@@ -149,6 +169,11 @@ def _reason(error: InvalidHandshake) -> str:
     return sentence(response.body) if response is not None and response.body else str(error)
 
 
+def command(action: str, **fields: Any) -> str:
+    """Return a command as it is sent."""
+    return json.dumps({"type": "system", "data": {"action": action, **fields}})
+
+
 def _messages(client: ClientConnection) -> Iterator[dict[str, Any]]:
     for text in client:
         yield json.loads(text)
@@ -166,15 +191,10 @@ def _expect(client: ClientConnection, event: str) -> None:
                 return
 
 
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no JSON: {error}", param_hint="DATA") from None
-
-
 def _line(message: dict[str, Any]) -> str:
     data = message["data"]
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     room = message["room"] or "*"
+    if is_told(message):
+        return printable(f"{message['timestamp']} {room} {words(data)}")
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     return printable(f"{message['timestamp']} {room} {message['from']}: {text}")

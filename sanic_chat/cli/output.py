@@ -1,4 +1,4 @@
-"""The output of commands, and their exit codes.
+"""The output of commands, their exit codes, and the JSON that they are given.
 
 Text of clients gets here: nothing of it may move a terminal's cursor, set its title or pass for
 markup.
@@ -23,6 +23,14 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
+
+
+def read_json(text: str, argument: str) -> Any:
+    """Read the JSON of an argument. Exits with 2 if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fail(f"{argument}: {text!r} is no JSON: {error}", WRONG_USAGE)
 
 
 def print_json(value: Any) -> None:

@@ -17,7 +17,16 @@ import click
 from ..config.env_file import with_env_file
 from ..config.settings import CLOSE, Config
 from ..errors import ConfigError, UpgradeRefused
-from .output import NOBODY_THERE, REFUSED, WRONG_USAGE, fail, print_json, print_line, printable
+from .output import (
+    NOBODY_THERE,
+    REFUSED,
+    WRONG_USAGE,
+    fail,
+    print_json,
+    print_line,
+    printable,
+    read_json,
+)
 from .server import env_file_option
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ def token() -> None:
 )
 @click.option("--global", "everybody", is_flag=True, help="It allows to speak to everybody.")
 @click.option("--join", multiple=True, help="A room to be in from the start; may be repeated.")
+@click.option("--info", metavar="JSON", help='An object for others to see, as {"name": "Anna"}.')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with the claims.")
 def make(
     user: str,
@@ -61,6 +71,7 @@ def make(
     rights: str,
     everybody: bool,
     join: tuple[str, ...],
+    info: str | None,
     as_json: bool,
 ) -> None:
     """Print a token for USER, signed with AUTH_SECRET or the first secret of AUTH_KEYS_FILE.
@@ -84,6 +95,8 @@ def make(
         claims["iss"] = config.auth_issuer[0]
     if join:
         claims["join"] = list(join)
+    if info is not None:
+        claims["info"] = read_json(info, "--info")
     if rooms or patterns or everybody:
         allowed = [right.strip() for right in rights.split(",")]
         claims["rooms"] = [

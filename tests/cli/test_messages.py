@@ -97,6 +97,7 @@ def test_events(server: ServerProcess, url: str, rooms: list[str]) -> None:
     ("arguments", "code", "told"),
     [
         (["pub", "a*b", "x"], 1, "bad_room"),
+        (["sub", "--presence"], 2, "--presence needs a room"),
         (["sub", "lobby", "a  b"], 1, "bad_room"),
         (["pub", "lobby", "{", "--json"], 2, "is no JSON"),
         (["pub", "lobby", "x" * 5000], 1, "1009"),

@@ -13,6 +13,7 @@ from ..support.command import run
 from ..support.harness import RedisProcess
 from ..support.keys import jwk_of, new_key, running_key_server, set_of, sign
 
+UNVERIFIED = {"verify_signature": False}
 SECRET = "a secret of at least thirty-two bytes"
 
 
@@ -107,6 +108,19 @@ def test_what_it_allows() -> None:
     assert told["key"] == {"kid": None, "algorithm": "HS256"}
     assert (told["user"], told["join"], told["global"]) == ("anna", ["lobby", "@anna"], True)
     assert 3000 < told["seconds_left"] <= 3600
+
+
+def test_info() -> None:
+    """It is in the token as given, and refused as a server would refuse it."""
+    info = {"name": "Anna", "n": 1}
+    claims = jwt.decode(
+        made("anna", "--info", json.dumps(info), AUTH_SECRET=SECRET), options=UNVERIFIED
+    )
+    assert claims["info"] == info
+    for text, told in (("{", "'{' is no JSON"), ("[]", "info"), ('{"a": [1]}', "info")):
+        code, output, errors = run("token", "make", "anna", "--info", text, AUTH_SECRET=SECRET)
+        assert (code, output) == (2, "")
+        assert told in errors
 
 
 def test_without_rules() -> None:
