@@ -15,7 +15,7 @@ from dataclasses import fields
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -29,12 +29,18 @@ from sanic_chat.doctor.machine import AT_START
 from sanic_chat.errors import CloseConnection
 from sanic_chat.pod.commands import ACTIONS
 from sanic_chat.pod.greeter import FEATURES
+from sanic_chat.presence.holds import SETTLE_SECONDS, Hold, hold_of
+from sanic_chat.presence.own_part import LARGE_BYTES, LARGE_USERS, SMALL_USERS
+from sanic_chat.presence.presence import WINDOW_SECONDS
+from sanic_chat.presence.speaker import MAX_ENVELOPES
 from sanic_chat.protocol import events
 from sanic_chat.protocol.api_keys import SCOPES
 from sanic_chat.protocol.frames import CloseCode, parse_close
 from sanic_chat.protocol.handshake import SUBPROTOCOL
 from sanic_chat.protocol.message import MESSAGE_TYPES
+from sanic_chat.protocol.presence import Reason
 from sanic_chat.redis_url import TLSOptions
+from sanic_chat.session.handler import EndedBy, Ending
 from sanic_chat.stats.board import Entry
 from sanic_chat.stats.exposition import Family
 from sanic_chat.stats.prometheus import FAMILIES, exposition
@@ -70,6 +76,7 @@ METRICS = Page(ROOT / "docs/metrics.md")
 OPERATING = Page(ROOT / "docs/operating.md")
 DOCTOR = Page(ROOT / "docs/doctor.md")
 SETTINGS = Page(ROOT / "docs/settings.md")
+PRESENCE = Page(ROOT / "docs/presence.md")
 
 PAGES = [
     Page(path)
@@ -185,6 +192,49 @@ def test_events() -> None:
         str(event.__struct_config__.tag): event.__struct_fields__
         for event in events.Event.__subclasses__()
     }
+
+
+def test_presence() -> None:
+    """What is told of who is here, with which keys, and from which size on in numbers only."""
+    kinds = {
+        "roster": events.Roster.__struct_fields__,
+        "changed": events.Changed.__struct_fields__,
+    }
+    for text in PRESENCE.code_blocks("json"):
+        shown = json.loads(text)
+        assert tuple(shown) == ("event", *kinds.pop(shown["event"]))
+    assert not kinds
+    keys = PRESENCE.column("What is sent", "key")
+    same(keys, {*events.Roster.__struct_fields__, *events.Changed.__struct_fields__})
+    large = f"""Above {LARGE_USERS} users, or where names and `info` would take more than
+  {LARGE_BYTES // 1024} KiB"""
+    for sentence in (
+        large,
+        f"A room with {SMALL_USERS} users has names again",
+        f"at most one every {WINDOW_SECONDS * 1000:.0f} ms for a room",
+        f"each pod publishes at most {MAX_ENVELOPES} envelopes in {WINDOW_SECONDS * 1000:.0f} ms",
+    ):
+        assert sentence in PRESENCE.text
+
+
+def test_holds() -> None:
+    """How long a user who has gone stays in rosters, and the reason that is told then."""
+    rows = PRESENCE.table("Nobody has left before there was time to be elsewhere")
+    seconds = [[float(one) for one in re.findall(r"([\d.]+) s", row["hold"])] for row in rows]
+    normal = CloseCode.NORMAL
+    by_client, going_away, lost = (
+        hold_of(Ending(by, closed_with, ""), 0.0)
+        for by, closed_with in (
+            (EndedBy.CLIENT, normal), (EndedBy.CLIENT, 1001), (EndedBy.SERVER, normal),
+        )
+    )  # fmt: skip
+    drained = hold_of(Ending(EndedBy.CLIENT, normal, ""), 0.0, reconnect_at=100.0)
+    kicked = Hold(SETTLE_SECONDS, "kicked")
+    for row, found, hold in zip(rows, seconds, (by_client, going_away, kicked, lost), strict=False):
+        assert (found, code(row["reason"])) == ([hold.until], [hold.reason])
+    assert seconds[4:] == [[drained.until - 100, lost.until]]
+    reasons = {reason for row in rows for reason in code(row["reason"])}
+    assert reasons == set(get_args(Reason))
 
 
 def test_features() -> None:

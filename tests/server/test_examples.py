@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +19,10 @@ from ..support.examples import example, filled, shows
 from ..support.harness import ROOT, RedisProcess, ServerProcess, receive, receive_event
 from ..support.keys import SECRET
 from ..support.markdown import Page, code
+from ..support.messages import command
 
-PROTOCOL, RECEIPTS, ROOMS = (
-    Page(ROOT / "docs" / name) for name in ("protocol.md", "receipts.md", "rooms.md")
+PRESENCE, PROTOCOL, RECEIPTS, ROOMS = (
+    Page(ROOT / f"docs/{name}.md") for name in ("presence", "protocol", "receipts", "rooms")
 )
 COMMANDS = [
     pytest.param(code(row["sent"])[0], code(row["answered with `data`"])[0], id=row["sent"])
@@ -30,9 +33,9 @@ RULES = [{"room": room, "allow": ALLOW} for room in ("kitchen", "lobby")]
 RULES.append({"match": "team/*", "allow": ALLOW})
 
 
-def token_of(user: str) -> str:
+def token_of(user: str, **claims: Any) -> str:
     """A token that allows what the examples do, and not the room `secret`."""
-    return jwt.encode({"sub": user, "rooms": RULES}, SECRET, algorithm="HS256")
+    return jwt.encode({"sub": user, "rooms": RULES, **claims}, SECRET, algorithm="HS256")
 
 
 def shown_in(page: Page) -> list[Any]:
@@ -128,3 +131,36 @@ async def test_receipts(redis: RedisProcess) -> None:
             await sender.send(json.dumps(filled(message)))
             assert shows(nack, await receive_event(sender, "nack"))
             redis.start()
+
+
+async def test_presence(server: ServerProcess) -> None:
+    """Who is in a room is told as it is shown, and asked for; then who has come and gone."""
+    roster, changed = map(json.loads, PRESENCE.code_blocks("json"))
+    [who] = map(json.loads, re.findall(r'`({.*"who".*})`', PRESENCE.text))
+    anna, bert = roster["members"]
+    [carl], [gone] = changed["joined"], changed["left"]
+    tokens = {
+        one["user"]: token_of(one["user"], info=one.get("info", {})) for one in (anna, bert, carl)
+    }
+    room = who["data"]["room"]
+    async with server.connect(room, token=tokens[anna["user"]]) as watcher:
+        async with (
+            server.connect(room, token=tokens[bert["user"]]),
+            server.connect(room, token=tokens[bert["user"]]),
+        ):
+            await watcher.send(command("join", room=room, presence=True))
+            told = await receive_event(watcher, "roster")
+            told["members"].sort(key=itemgetter("user"))
+            assert shows(roster | {"seq": told["seq"]}, told)
+        seq, found = told["seq"], {"joined": [], "left": [], "updated": []}
+        async with server.connect(room, token=tokens[carl["user"]]):
+            while not (found["joined"] and found["left"]):
+                seq, told = seq + 1, await receive_event(watcher, "changed")
+                assert (list(told), told["seq"]) == (list(changed), seq)
+                for key, users in found.items():
+                    users.extend(told[key])
+        assert found == {key: changed[key] for key in found}
+        assert (told["users"], told["sessions"]) == (changed["users"], changed["sessions"])
+        await watcher.send(json.dumps(who))
+        assert (await receive_event(watcher, "roster"))["members"] == [anna, carl]
+        assert gone in found["left"]
