@@ -47,6 +47,20 @@ def test_two_pods() -> None:
     assert page_of_all([{}, {}], "", 2) == Page([])
 
 
+def test_a_page_that_ends_for_its_bytes() -> None:
+    """What other pods have behind its end comes later, when the rest of that pod is known."""
+    long = {f"{number:02}{'x' * 4000}": 1 for number in range(8)}
+    pods = [long, {"02": 1, "07": 1, "99": 1}]
+    after, told = "", list[str]()
+    for _ in range(10):
+        page = page_of_all(pods, after, 20)
+        told += [name for name, _ in page.entries]
+        if not page.more:
+            break
+        after = told[-1]
+    assert told == sorted([*long, *pods[1]])
+
+
 NAMES = st.text(st.sampled_from("ab\0\uffff\U0001f600"), max_size=3).filter(bool)
 PODS = st.lists(st.dictionaries(NAMES, st.integers(1, 9), max_size=12), min_size=1, max_size=3)
 
