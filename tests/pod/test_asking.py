@@ -124,7 +124,8 @@ async def test_pods_with_rare_canaries(redis: RedisProcess) -> None:
         began = time.monotonic()
         while time.monotonic() - began < LIVING_SECONDS + BEAT_SECONDS:
             await asyncio.sleep(BEAT_SECONDS)
-            assert is_whole((await ask(pods[0]))[0], pods)
+            assert pods[0].control.living() == {pods[1].id}
+        assert is_whole((await ask(pods[0]))[0], pods)
 
 
 async def test_a_pod_of_another_version(pods: list[Pod], redis: RedisProcess) -> None:
