@@ -123,7 +123,8 @@ class Hub:
 
     def remove(self, session: Member) -> None:
         """Take a session out of all channels; it does not get what was delivered before either."""
-        self.undelivered += self._withdraw(session)
+        if self._fan_outs or self._dirty:
+            self.undelivered += self._withdraw(session)
         channels, session.channels = session.channels, ()
         self.everyone.members.pop(session, None)
         if self.everyone.pending:

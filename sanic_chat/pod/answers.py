@@ -39,11 +39,12 @@ class Answers:
     def __init__(self, hub: Hub, notifier: Notifier) -> None:
         self._hub = hub
         self._notifier = notifier
-        self._waiting: dict[Session, deque[_Answer]] = {}
+        self.waiting: dict[Session, deque[_Answer]] = {}
+        """The answers that wait, of each session that has any."""
 
     def send(self, session: Session, event: Event) -> None:
         """Answer a session, behind its answers that still wait."""
-        if session in self._waiting:
+        if session in self.waiting:
             self._append(session, _Answer(lambda forbidden: event))
         else:
             self._send_now(session, event)
@@ -68,22 +69,22 @@ class Answers:
 
     def is_waiting(self, session: Session, room: str) -> bool:
         """Whether an answer to a session waits for a room."""
-        return any(room in answer.rooms for answer in self._waiting.get(session, ()))
+        return any(room in answer.rooms for answer in self.waiting.get(session, ()))
 
     def stop_waiting(self) -> None:
         """Send all answers that wait for Redis, which is away and confirms nothing."""
-        for session, answers in tuple(self._waiting.items()):
+        for session, answers in tuple(self.waiting.items()):
             for answer in answers:
                 answer.rooms.clear()
             self._give(session)
 
     def discard(self, session: Session) -> None:
         """Drop a session's answers, since it is closed."""
-        if self._waiting.pop(session, None) is not None:
+        if self.waiting.pop(session, None) is not None:
             session.release(Hold.ANSWER)
 
     def _append(self, session: Session, answer: _Answer) -> None:
-        answers = self._waiting.setdefault(session, deque())
+        answers = self.waiting.setdefault(session, deque())
         repeated = any(not answer.rooms.isdisjoint(earlier.rooms) for earlier in answers)
         answers.append(answer)
         rooms = sum(len(each.rooms) for each in answers)
@@ -102,14 +103,14 @@ class Answers:
 
     def _give(self, session: Session) -> None:
         """Send the answers that wait for nothing any more."""
-        answers = self._waiting.get(session)
+        answers = self.waiting.get(session)
         if answers is None:
             return
         while answers and not answers[0].rooms:
             answer = answers.popleft()
             self._send_now(session, answer.make(answer.forbidden))
-        if not answers and self._waiting.get(session) is answers:
-            del self._waiting[session]
+        if not answers and self.waiting.get(session) is answers:
+            del self.waiting[session]
             session.release(Hold.ANSWER)
 
     def _send_now(self, session: Session, event: Event) -> None:

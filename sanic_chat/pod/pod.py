@@ -306,19 +306,22 @@ class Pod:
 
         `default` is the room of its messages that name none. Its user must have a place in `users`.
         """
+        if not self.connected:
+            self.closed_sessions.clear()
         self.connected += 1
-        self.closed_sessions.clear()
         self.heartbeat.add(session)
         self.users.add(session)
         self.hub.add(session)
-        self.expiry.add(session)
+        if session.identity is not None:
+            self.expiry.add(session)
         if self._lifecycle is not None:
             self._lifecycle.opened(session)
         for room, _ in rooms:
             channel = self.rooms.join(session, room)
             if room == default:
                 session.default_channel = channel
-        self.greeter.greet(session, rooms, confirmed=confirmed)
+        if session.system_events or session.presence:
+            self.greeter.greet(session, rooms, confirmed=confirmed)
 
     def session_failed(self, session: Session, error: Exception) -> None:
         self.sessions_failed += 1
@@ -347,12 +350,17 @@ class Pod:
 
     def session_closing(self, session: Session) -> None:
         self.users.discard(session)
-        self.expiry.discard(session)
+        if session.identity is not None:
+            self.expiry.discard(session)
         self.rooms.leave_all(session)
-        self.notifier.discard(session)
-        self.answers.discard(session)
-        self.receipts.discard(session)
-        self.backpressure.release(session)  # its close frame is still to be read
+        if session.system_events:
+            self.notifier.discard(session)
+        if self.answers.waiting:
+            self.answers.discard(session)
+        if self.receipts.waiting:
+            self.receipts.discard(session)
+        if self.backpressure.held:
+            self.backpressure.release(session)  # its close frame is still to be read
 
     def session_closed(self, session: Session) -> None:
         self.heartbeat.discard(session)

@@ -56,7 +56,8 @@ class Receipts:
         self._notifier = notifier
         self._is_subscribed = is_subscribed
         self._share = max(1, queue_messages // 2)
-        self._waiting: dict[Session, _Waiting] = {}
+        self.waiting: dict[Session, _Waiting] = {}
+        """The receipts that wait, of each session that has any."""
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, session: Session, id: bytes, channel: Channel) -> Asked:
@@ -85,21 +86,21 @@ class Receipts:
 
     def discard(self, session: Session) -> None:
         """Drop a session's receipts, since it is closed."""
-        if self._waiting.pop(session, None) is not None:
+        if self.waiting.pop(session, None) is not None:
             session.release(Hold.RECEIPTS)
 
     def close(self) -> None:
         """Give no receipts any more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._waiting.clear()
+        self.waiting.clear()
 
     def _give(self, session: Session, receipt: events.Event) -> None:
-        waiting = self._waiting.get(session)
+        waiting = self.waiting.get(session)
         if waiting is None:
             if session.state is not State.OPEN:
                 return
-            waiting = self._waiting[session] = _Waiting()
+            waiting = self.waiting[session] = _Waiting()
             self._loop.call_soon(self._serve, session)
         waiting.receipts.append(receipt)
         if len(waiting.receipts) == MAX_WAITING:
@@ -107,11 +108,11 @@ class Receipts:
 
     def _look(self) -> None:
         self._timer = None
-        for session in tuple(self._waiting):
+        for session in tuple(self.waiting):
             self._serve(session)
 
     def _serve(self, session: Session) -> None:
-        waiting = self._waiting.get(session)
+        waiting = self.waiting.get(session)
         if waiting is None:
             return
         if self._send(session, waiting):

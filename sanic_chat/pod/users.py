@@ -42,10 +42,10 @@ class Users:
 
     def discard(self, session: Session) -> None:
         """Remove a session. Does nothing on one that was not added."""
-        left = tuple(other for other in self.of(session.user) if other is not session)
-        if len(left) > 1:
-            self._sessions[session.user] = left
-        elif left:
-            self._sessions[session.user] = left[0]
-        else:
-            self._sessions.pop(session.user, None)
+        user = session.user
+        found = self._sessions.get(user)
+        if found is session:
+            del self._sessions[user]
+        elif isinstance(found, tuple):
+            left = tuple(other for other in found if other is not session)
+            self._sessions[user] = left if len(left) > 1 else left[0]

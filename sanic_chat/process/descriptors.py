@@ -76,11 +76,11 @@ class Descriptors:
     """
 
     def __init__(self, clients: Callable[[], int] = int) -> None:
-        free, limit = _lowest_free(), _limit()
         self._clients = clients
-        self.connections = max(1, limit - free - OWN - _reserve(limit) // 2)
+        self._set_limit(_soft_limit())
+        self.connections = max(1, self._limit - _lowest_free() - OWN - self._reserve // 2)
         """The connections that there are descriptors for, reckoned when the process began."""
-        self._most_clients = max(1, self.connections - _reserve(limit) // 2)
+        self._most_clients = max(1, self.connections - self._reserve // 2)
         self.shortages = 0
         """The number of shortages so far."""
         self._short = False
@@ -93,7 +93,7 @@ class Descriptors:
         above it are taken.
         """
         if self._are_beyond(number, reserves=1):
-            self._run_short(f"`ulimit -n` is {_limit()}")
+            self._run_short(f"`ulimit -n` is {self._limit}")
             return False
         return True
 
@@ -136,10 +136,16 @@ class Descriptors:
 
     def _are_beyond(self, number: int, *, reserves: int) -> bool:
         """Whether, of all but so many reserves, there is none left, or a client has one of them."""
-        limit = _limit()
-        reserve = _reserve(limit)
-        most = self._most_clients - (reserves - 1) * reserve
-        return self._clients() >= most or number >= limit - reserves * reserve
+        soft = _soft_limit()
+        if soft != self._soft:  # `prlimit` changes that of a running process
+            self._set_limit(soft)
+        most = self._most_clients - (reserves - 1) * self._reserve
+        return self._clients() >= most or number >= self._limit - reserves * self._reserve
+
+    def _set_limit(self, soft: int) -> None:
+        self._soft = soft
+        self._limit = _number(soft)
+        self._reserve = min(RESERVED, self._limit // 8)
 
     def _run_short(self, why: str) -> None:
         self._short_at = time.monotonic()
@@ -161,12 +167,8 @@ def _lowest_free() -> int:
     return number
 
 
-def _reserve(limit: int) -> int:
-    return min(RESERVED, limit // 8)
-
-
-def _limit() -> int:
-    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+def _soft_limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _set_soft_limit(wanted: int) -> bool:

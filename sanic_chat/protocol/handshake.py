@@ -6,11 +6,12 @@ whether there is a place for the client.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..errors import UpgradeRefused
 
@@ -34,7 +35,7 @@ HEADERS: Final = (
 _NO_LINES: Sequence[str] = ()
 
 
-class Handshake(NamedTuple):
+class Handshake(msgspec.Struct, frozen=True):
     """The fields of a client's opening request, as they came: nothing is checked yet."""
 
     path_room: str | None
@@ -49,11 +50,6 @@ class Handshake(NamedTuple):
     def lines(self, header: str) -> Sequence[str]:
         """All values of one of `HEADERS`, in their order."""
         return self.headers.get(header, _NO_LINES)
-
-    def first(self, header: str) -> str:
-        """The first value of one of `HEADERS`; empty if there is none."""
-        lines = self.headers.get(header)
-        return lines[0] if lines else ""
 
     def elements(self, header: str) -> Sequence[str]:
         """The elements of a header that is a list, from all its lines (RFC 9110 section 5.3)."""
@@ -75,14 +71,15 @@ def accept_key_for(handshake: Handshake) -> str:
         raise UpgradeRefused(400, "bad_handshake", "A WebSocket handshake needs HTTP/1.1")
     if not _has(handshake, "connection", "upgrade"):
         raise UpgradeRefused(400, "bad_handshake", "The Connection header must contain Upgrade")
-    if handshake.first("sec-websocket-version") != "13":
+    headers = handshake.headers
+    if headers.get("sec-websocket-version", _NO_LINES)[:1] != ["13"]:
         raise UpgradeRefused(
             426,
             "unsupported_version",
             "Only version 13 of the WebSocket protocol is spoken here",
             {**_UPGRADE, "Sec-WebSocket-Version": "13"},
         )
-    keys = handshake.lines("sec-websocket-key")
+    keys = headers.get("sec-websocket-key", _NO_LINES)
     accept = accept_key(keys[0]) if len(keys) == 1 else None
     if accept is None:
         raise UpgradeRefused(
@@ -131,7 +128,7 @@ _UPGRADE: Final = {"Upgrade": "websocket"}
 
 def _has(handshake: Handshake, header: str, token: str) -> bool:
     """Whether a header that is a list contains a token, which is given in lower case."""
-    lines = handshake.lines(header)
+    lines = handshake.headers.get(header, _NO_LINES)
     if len(lines) == 1 and lines[0].lower() == token:  # as nearly always
         return True
     return token in map(str.lower, handshake.elements(header))
@@ -143,10 +140,9 @@ _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 def accept_key(key: str) -> str | None:
     """The Sec-WebSocket-Accept for a Sec-WebSocket-Key; None if it is not 16 bytes in base64."""
     try:
-        valid = len(base64.b64decode(key.encode(), validate=True)) == 16
-    except (binascii.Error, ValueError):
-        return None
-    if not valid:
+        if len(binascii.a2b_base64(key, strict_mode=True)) != 16:
+            return None
+    except ValueError:
         return None
     digest = hashlib.sha1(key.encode() + _ACCEPT_GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    return binascii.b2a_base64(digest, newline=False).decode()

@@ -24,6 +24,8 @@ class EndedBy(Enum):
     SILENCE = "silence"  # nothing was heard of the client
     NOBODY = "nobody"  # the connection was lost
 
+    __hash__ = object.__hash__  # `Enum` has one in Python, and each end is counted by it
+
 
 class Ending(NamedTuple):
     """The end of a session: by the first close frame, of either side, or without one."""

@@ -129,7 +129,8 @@ class Inbound(asyncio.Protocol):
             self._is_paused = transport is not None and not transport.is_reading()
             if early:
                 self.data_received(early)
-            self._go_on()
+            if early or self._is_paused:
+                self._go_on()
         except Exception as error:
             self.fail(error)
 
@@ -295,7 +296,9 @@ class Inbound(asyncio.Protocol):
         """
         self._holds = None
         self._parser.follow()
-        waiting = self._waiting or []
+        waiting = self._waiting
+        if waiting is None:
+            return 0
         ends = [frame for frame in waiting if frame[0] != TEXT]
         self._waiting = ends or None
         return len(waiting) - len(ends)

@@ -14,7 +14,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING
 
 from ..errors import CloseConnection
 from ..hub.channel import Channel
@@ -111,7 +111,8 @@ class Session(Inbound):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over a socket. The answer to the handshake may be written from now on."""
-        transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        if TYPE_CHECKING:  # uvloop's is none by inheritance
+            assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         # What the kernel does not take at once counts as waiting.
         socket = transport.get_extra_info("socket")
@@ -163,8 +164,9 @@ class Session(Inbound):
         self._transport = None
         self.writable = True
         try:
-            self._drop_queue("connection_lost")
-            if self._ends_in_order():
+            if self._queue is not None:
+                self._drop_queue("connection_lost")
+            if (self._waiting is not None or self._parser.has_rest) and self._ends_in_order():
                 self._go_on()  # what came before the end is still handled
                 return
         except Exception as error:
@@ -173,7 +175,7 @@ class Session(Inbound):
 
     def _finish(self) -> None:
         if self.state is not State.CLOSED:
-            self._attempt(self._stop_receiving, _LOST)
+            self._stop_receiving(_LOST)
             self.state = State.CLOSED
             self._attempt(self.handler.session_closed, self)
 
@@ -363,9 +365,10 @@ class Session(Inbound):
             self.write = _write_nowhere
             self.writable = True
             self.quiet_looks = 0
+            handler = self.handler
             self._attempt(self._drop_messages)
-            self._attempt(self.handler.session_ends, self, ending)
-            self._attempt(self.handler.session_closing, self)
+            self._attempt(handler.session_ends, self, ending)
+            self._attempt(handler.session_closing, self)
 
     def _drop_messages(self) -> None:
         """Drop the messages that were read and not handled yet."""

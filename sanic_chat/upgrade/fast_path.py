@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sanic import Sanic
 
@@ -37,6 +37,7 @@ class FastPathProtocol(asyncio.Protocol):
     __slots__ = (
         "_app",
         "_arguments",
+        "_connection_limit",
         "_connections",
         "_early",
         "_handshake",
@@ -53,21 +54,19 @@ class FastPathProtocol(asyncio.Protocol):
         self._connections: set[HttpConnection] = arguments["connections"]
         self._worker = self._app.ctx.worker
         self._worker.http_connections = self._connections  # lets the drain reach them
+        self._connection_limit: ConnectionLimit = self._worker.connection_limit
         self._looks = -1
         self._handshake: asyncio.Task[None] | None = None
         self._early = b""
 
-    @property
-    def _connection_limit(self) -> ConnectionLimit:
-        limit: ConnectionLimit = self._worker.connection_limit
-        return limit
-
     # -- the socket ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        if TYPE_CHECKING:  # uvloop's is none by inheritance
+            assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
         self._connections.add(self)
-        self._connection_limit.add(self.transport)
+        self._connection_limit.add(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._handshake is not None:

@@ -8,8 +8,10 @@ May live here: what the parameters mean, and what is wrong in them. Must not kno
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import parse_qs
+
+import msgspec
 
 from ..errors import UpgradeRefused
 from ..protocol.handshake import Handshake
@@ -21,7 +23,7 @@ EVENTS: Final = frozenset({"system", "presence"})
 MAX_QUERY_PARAMETERS = 64
 
 
-class SessionOptions(NamedTuple):
+class SessionOptions(msgspec.Struct, frozen=True):
     """The options of one session."""
 
     room: str | None
@@ -54,9 +56,13 @@ def parse_options(handshake: Handshake, query: Query) -> SessionOptions:
 
     Raises UpgradeRefused 400: `bad_room`, `room_conflict`, `bad_events` or `bad_echo`.
     """
+    path_room = handshake.path_room
+    if not query:  # as mostly
+        room = None if path_room is None else _normalise(path_room)
+        return SessionOptions(room, system_events=False, presence=False, echo=True)
     events = _events(query) if "events" in query else ()
     return SessionOptions(
-        room=_room(handshake.path_room, query),
+        room=_room(path_room, query),
         system_events="system" in events,
         presence="presence" in events,
         echo=_echo(query),
@@ -66,14 +72,19 @@ def parse_options(handshake: Handshake, query: Query) -> SessionOptions:
 def _room(path_room: str | None, query: Query) -> str | None:
     named = [] if path_room is None else [path_room]
     named += filter(None, query.get("room", ()))  # a form's empty field is no name
-    names = {normalise_room_name(text) for text in named}
-    if None in names:
-        raise UpgradeRefused(400, "bad_room", f"Not a room name: {ROOM_NAME_RULE}")
+    names = set(map(_normalise, named))
     if len(names) > 1:
         raise UpgradeRefused(
             400, "room_conflict", "The path and ?room= name different rooms; name one"
         )
     return names.pop() if names else None
+
+
+def _normalise(text: str) -> str:
+    name = normalise_room_name(text)
+    if name is None:
+        raise UpgradeRefused(400, "bad_room", f"Not a room name: {ROOM_NAME_RULE}")
+    return name
 
 
 def _events(query: Query) -> frozenset[str]:

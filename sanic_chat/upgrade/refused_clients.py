@@ -84,7 +84,8 @@ class RefusedClients:
         self._connections = connections
         self._notifier = notifier
         self._are_few = are_few
-        self._oldest_first: dict[_RefusedClient, None] = {}
+        self.are_told: dict[_RefusedClient, None] = {}
+        """Those that are being told now, the first of them first."""
         self._ticks = 0
         self._is_ticking = False
 
@@ -103,7 +104,7 @@ class RefusedClients:
         `early` are the bytes behind the handshake. The transport is ours from now on.
         """
         client = _RefusedClient(self, transport, due=self._ticks + PATIENCE_TICKS)
-        self._oldest_first[client] = None
+        self.are_told[client] = None
         self._admission.take_place()
         self._connections().add(client)
         if not self._is_ticking:
@@ -125,25 +126,25 @@ class RefusedClients:
         `descriptor` is the number of the new one's own. So they keep nobody out, however many there
         are: of file descriptors they lose theirs before there are none for others.
         """
-        if self._oldest_first and (self._admission.is_full or self._are_few(descriptor)):
+        if self.are_told and (self._admission.is_full or self._are_few(descriptor)):
             self._let_go_of_oldest()
 
     def discard(self, client: _RefusedClient) -> None:
         """Count a client no more: its socket is gone, or about to."""
-        if client in self._oldest_first:
-            del self._oldest_first[client]
+        if client in self.are_told:
+            del self.are_told[client]
             self._admission.give_back_place()
             self._connections().discard(client)
             self._connection_limit.discard(client.transport)
 
     def _let_go_of_oldest(self) -> None:
-        next(iter(self._oldest_first)).evict()
+        next(iter(self.are_told)).evict()
 
     def _tick(self) -> None:
         self._ticks += 1
-        while self._oldest_first and next(iter(self._oldest_first)).due <= self._ticks:
+        while self.are_told and next(iter(self.are_told)).due <= self._ticks:
             self._let_go_of_oldest()
-        self._is_ticking = bool(self._oldest_first)
+        self._is_ticking = bool(self.are_told)
         if self._is_ticking:
             self._loop.call_later(TICK_SECONDS, self._tick)
 

@@ -14,7 +14,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..errors import SubscribeRefused, TryAgainLater, UpgradeRefused
 from ..logs.logger import RateLimitedWarning, logger
@@ -56,7 +58,7 @@ _WHICH_HOST = (
 )
 
 
-class UpgradeRequest(NamedTuple):
+class UpgradeRequest(msgspec.Struct, frozen=True):
     """A handshake that was checked, with all that its session needs."""
 
     client_id: str
@@ -110,6 +112,11 @@ class Upgrader:
         self._rooms_per_session = rooms_per_session
         self._retry_after = retry_after
         self._client_log = client_log
+        self._make_session: Callable[..., Session] = partial(Session, pod)
+        if client_log is not None:
+            self._make_session = client_log.session
+        elif pod.addresses.trusts_proxies:
+            self._make_session = partial(AddressedSession, pod)
         self._full = RateLimitedWarning()
         self._foreign_page = RateLimitedWarning()
         self._failure = RateLimitedWarning()
@@ -124,18 +131,23 @@ class Upgrader:
         `accept_when_subscribed` checks again what may change.
         """
         began = time.monotonic()
+        headers = handshake.headers
         self._refuse_while_draining()
-        if not self._origins.admits(
+        if "origin" in headers and not self._origins.admits(
             handshake.lines("origin"), handshake.lines("host"), secure=handshake.secure
         ):
             raise UpgradeRefused(
                 403, "forbidden_origin", _FOREIGN_HOST if self._origins.compares_hosts else _FOREIGN
             )
         descriptor = _descriptor_of(transport)
-        self._refused_clients.make_room(descriptor)
+        if self._refused_clients.are_told:
+            self._refused_clients.make_room(descriptor)
         self._pod.admission.check(descriptor)
-        query = read_query(handshake)
-        identity = self._identify(handshake, query)
+        query = read_query(handshake) if handshake.query else {}
+        authenticator = self._authenticator
+        identity = (
+            None if authenticator is None else self._identify(authenticator, handshake, query)
+        )
         options = parse_options(handshake, query)
         client_id = self._pod.new_client_id()
         user = client_id if identity is None else identity.user
@@ -147,8 +159,12 @@ class Upgrader:
             rooms=self._rooms(default_room, user, identity, presence=options.presence),
             options=options,
             accept=accept_key_for(handshake),
-            subprotocol=subprotocol_of(handshake, self._subprotocols),
-            forwarded_for=handshake.lines("x-forwarded-for"),
+            subprotocol=(
+                subprotocol_of(handshake, self._subprotocols)
+                if "sec-websocket-protocol" in headers
+                else None
+            ),
+            forwarded_for=headers.get("x-forwarded-for", ()),
             began=began,
         )
 
@@ -233,7 +249,7 @@ class Upgrader:
             request.accept,
             early,
             subprotocol=request.subprotocol,
-            on_open=lambda: self._open(session, request, confirmed=confirmed),
+            on_open=partial(self._open, session, request, confirmed=confirmed),
         )
         self._pod.admission.seconds.observe(time.monotonic() - request.began)
 
@@ -303,26 +319,19 @@ class Upgrader:
         )
 
     def _new_session(self, request: UpgradeRequest, transport: asyncio.Transport) -> Session:
-        pod, log = self._pod, self._client_log
-        identity = request.identity
-        options: dict[str, Any] = {
-            "client_id": request.client_id,
-            "identity": identity,
-            "sender": json_text(_user_of(request)),
-            "echo": request.options.echo,
-            "system_events": request.options.system_events,
-            "presence": request.options.presence,
-        }
-        session: AddressedSession
-        if log is not None:
-            session = log.session(**options)
-        elif pod.addresses.trusts_proxies:
-            session = AddressedSession(pod, **options)
-        else:
-            return Session(pod, **options)
-        session.address = pod.addresses.of(
-            transport.get_extra_info("peername"), request.forwarded_for
+        options = request.options
+        session = self._make_session(
+            client_id=request.client_id,
+            identity=request.identity,
+            sender=json_text(_user_of(request)),
+            echo=options.echo,
+            system_events=options.system_events,
+            presence=options.presence,
         )
+        if isinstance(session, AddressedSession):
+            session.address = self._pod.addresses.of(
+                transport.get_extra_info("peername"), request.forwarded_for
+            )
         return session
 
     def _open(self, session: Session, request: UpgradeRequest, *, confirmed: bool) -> None:
@@ -338,11 +347,11 @@ class Upgrader:
                 retry_after=self._retry_after,
             )
 
-    def _identify(self, handshake: Handshake, query: Query) -> Identity | None:
-        if self._authenticator is None:
-            return None
+    def _identify(
+        self, authenticator: Authenticator, handshake: Handshake, query: Query
+    ) -> Identity:
         token = find_token(handshake, query, cookie=self._auth_cookie)
-        identity = self._authenticator.identify(token)
+        identity = authenticator.identify(token)
         self._pod.cluster.revocations.check(identity)
         return identity
 
@@ -364,13 +373,15 @@ class Upgrader:
                 f"The token's join and the room of the URL are {len(named)} rooms, and "
                 f"{self._rooms_per_session} are allowed",
             )
-        may = partial(self._pod.access.may, user=user, identity=identity)
+        may, wanted = self._pod.access.may, []
         for room in named:
-            if not may("join", room):
+            if not may("join", room, user=user, identity=identity):
                 raise UpgradeRefused(
                     403, "forbidden_room", f"You are not allowed into room {room!r}"
                 )
-        return tuple(Wanted(room, presence and may("presence", room)) for room in named)
+            sees = presence and may("presence", room, user=user, identity=identity)
+            wanted.append(Wanted(room, sees))
+        return tuple(wanted)
 
 
 def _user_of(request: UpgradeRequest) -> str:

@@ -73,7 +73,7 @@ class Clients:
     async def join(self, session: Session, rooms: list[str]) -> None:
         """Join rooms; returns when it is answered."""
         self.ask(session, "join", rooms)
-        while self.pod.answers._waiting:
+        while self.pod.answers.waiting:
             await asyncio.sleep(0)
         assert set(rooms) <= set(self.pod.rooms.of(session))
 
@@ -85,7 +85,7 @@ class Clients:
 
         def rests() -> bool:
             return (
-                not (pod.answers._waiting or pod.hub.held_bytes)
+                not (pod.answers.waiting or pod.hub.held_bytes)
                 and pod.broker.publisher._is_idle
                 and subscriber.confirmed == subscriber.wanted
             )

@@ -75,7 +75,7 @@ async def test_many_at_once_are_one_write() -> None:
         ("ack", 1, 1)
     }
     assert len(transport_of(session).writes) <= -(-50 // (QUEUE // 2))
-    assert not desk.receipts._waiting
+    assert not desk.receipts.waiting
 
 
 async def test_a_client_that_reads_slowly_gets_all() -> None:
@@ -122,7 +122,7 @@ async def test_who_does_not_take_them_is_not_read_from() -> None:
         return not session.is_held
 
     await eventually(takes, "it is read from again")
-    assert not desk.receipts._waiting
+    assert not desk.receipts.waiting
 
 
 @pytest.mark.parametrize("drop_oldest", [False, True])
@@ -136,7 +136,7 @@ async def test_who_reads_nothing_is_closed(
     transport_of(session).stalled = True
     desk.publish(desk.ask(session, 10 * QUEUE))
     await eventually(lambda: session.state is not State.OPEN, "it is closed")
-    assert not desk.receipts._waiting
+    assert not desk.receipts.waiting
     assert desk.handler.dropped["slow_consumer"] > 0
 
 
@@ -153,7 +153,7 @@ async def test_who_is_closed_gets_none() -> None:
     desk.publish(asked[MAX_WAITING:])
     desk.receipts.not_published(session, b"x", "Redis was away")
     await asyncio.sleep(0)
-    assert not desk.receipts._waiting
+    assert not desk.receipts.waiting
     assert transport.texts() == []
 
 

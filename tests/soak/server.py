@@ -49,8 +49,8 @@ async def inspect(request: Request) -> HTTPResponse:
             "held": len(pod.backpressure.held),
             "held_bytes": pod.hub.held_bytes,
             "waiting_to_publish": pod.broker.publisher.queued,
-            "waiting_answers": len(pod.answers._waiting),
-            "waiting_receipts": len(pod.receipts._waiting),
+            "waiting_answers": len(pod.answers.waiting),
+            "waiting_receipts": len(pod.receipts.waiting),
         }
     )
 
