@@ -58,7 +58,8 @@ FRAMEWORKS: dict[str, str] = {
     "jwt": "upgrade/keys cli/token",
     "cryptography": "config/certificate doctor/certificates upgrade/keys",
     "msgspec": (
-        "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster"
+        "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster "
+        "upgrade/options upgrade/upgrader"
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
