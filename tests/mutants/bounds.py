@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "answers come in the order of the commands",
         "sanic_chat/pod/answers.py",
-        "        if session in self._waiting:\n            self._append",
-        "        if session not in self._waiting:\n            self._append",
+        "        if session in self.waiting:\n            self._append",
+        "        if session not in self.waiting:\n            self._append",
         ANSWERS,
     ),
     Mutant(
@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         "who goes waits for no answer any more",
         "sanic_chat/pod/answers.py",
-        "        if self._waiting.pop(session, None) is not None:\n"
+        "        if self.waiting.pop(session, None) is not None:\n"
         "            session.release(Hold.ANSWER)\n",
         "        pass\n",
         ANSWERS,

@@ -21,10 +21,11 @@ MUTANTS = (
         "sanic_chat/session/session.py",
         "        self.write = _write_nowhere\n        self._descriptor = -1\n"
         "        self._transport = None\n        self.writable = True\n        try:\n"
-        '            self._drop_queue("connection_lost")\n',
+        "            if self._queue is not None:\n",
         '        self._drop_queue("connection_lost")\n        self._go_on()\n'
         "        self.write = _write_nowhere\n        self._descriptor = -1\n"
-        "        self._transport = None\n        self.writable = True\n        try:\n",
+        "        self._transport = None\n        self.writable = True\n        try:\n"
+        "            if self._queue is not None:\n",
         TESTS,
     ),
     Mutant(

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant(
         "no client keeps a descriptor of those that are kept for checks",
         "sanic_chat/process/descriptors.py",
-        " or number >= limit - reserves * reserve",
+        " or number >= self._limit - reserves * self._reserve",
         "",
         ("tests/process/test_descriptors.py::test_clients_take_all_descriptors",),
     ),

@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "what came before a connection was lost is handled",
         "sanic_chat/session/session.py",
-        "            if self._ends_in_order():\n                self._go_on()",
-        "            if not self._ends_in_order():\n                self._go_on()",
+        "has_rest) and self._ends_in_order():\n                self._go_on()",
+        "has_rest) and not self._ends_in_order():\n                self._go_on()",
         TESTS,
     ),
     Mutant(
@@ -123,8 +123,8 @@ MUTANTS = (
     Mutant(
         "a socket that was paused on the way is read from, whatever came early",
         INBOUND,
-        "                self.data_received(early)\n            self._go_on()\n",
-        "                self.data_received(early)\n",
+        "            if early or self._is_paused:\n                self._go_on()\n",
+        "",
         TESTS,
     ),
     Mutant(
