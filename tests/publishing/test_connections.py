@@ -309,6 +309,13 @@ def test_a_replica(pair: Replication, either: Callable[..., Any]) -> None:
     either("lobby", 1, url=pair.primary.url)
 
 
+def test_a_node_of_a_cluster(either: Callable[..., Any]) -> None:
+    """It passes messages on to all others, whatever its role."""
+    with closing(RedisProcess("--cluster-enabled", "yes")) as process:
+        process.start()
+        assert either("lobby", 1, url=process.url).subscribers == 0
+
+
 def test_the_smallest_acl(redis: RedisProcess, either: Callable[..., Any]) -> None:
     """That of docs/redis.md for who only publishes is enough, with a database in the URL too."""
     page = (ROOT / "docs/redis.md").read_text()
