@@ -1,4 +1,4 @@
-"""`sanic-chat rooms`, `who` and `user`: what all pods know, over the HTTP API.
+"""`sanic-chat rooms`, `who`, `user`, `kick` and `drain`: all pods, over the HTTP API.
 
 May live here: what is asked of them, and how it is shown. Must not know how pods find it out.
 """
@@ -76,6 +76,70 @@ def user(user_id: str, *, as_json: bool, url: str | None, prefix: str | None) ->
 
     pages = _pages(server_of(url, prefix), "user", UserPage, id=user_id)
     _show("sessions", pages, lambda page: page.sessions, _session_line, as_json=as_json)
+
+
+@click.command()
+@click.argument("user_id", metavar="[USER]", required=False)
+@click.option("--client", metavar="ID", help="One session, by its client ID, in place of USER.")
+@click.option("--code", type=click.IntRange(4000, 4999), help="The close code.")
+@click.option("--reason", help="Why, for the client: the reason of its close frame.")
+@click.option(
+    "--except", "spared", multiple=True, metavar="ID", help="A client ID that stays; repeatable."
+)
+@click.option("--revoke", is_flag=True, help="USER's tokens of before now count no more.")
+@api_options
+def kick(
+    user_id: str | None,
+    *,
+    client: str | None,
+    code: int | None,
+    reason: str | None,
+    spared: tuple[str, ...],
+    revoke: bool,
+    as_json: bool,
+    url: str | None,
+    prefix: str | None,
+) -> None:
+    """Disconnect all sessions of USER, on all pods.
+
+    The key is CHAT_API_KEY, of scope `admin`. Ends with 1 if a pod has not answered.
+    """
+    from ..protocol.cluster import Disconnected
+
+    if (user_id is None) == (client is None):
+        raise click.UsageError("Allowed is either USER or --client ID.")
+    body = {
+        "user": user_id,
+        "client_id": client,
+        "code": code,
+        "reason": reason,
+        "except": list(spared) or None,
+        "revoke": revoke or None,
+    }
+    given = {name: value for name, value in body.items() if value is not None}
+    told = _asked(server_of(url, prefix), "disconnect", Disconnected, given)
+    if as_json:
+        _print(told)
+    else:
+        print_line(f"{told.disconnected} disconnected")
+    _check_complete(told.complete, told.missing)
+
+
+@click.command()
+@click.argument("pod_id", metavar="POD")
+@api_options
+def drain(pod_id: str, *, as_json: bool, url: str | None, prefix: str | None) -> None:
+    """Have POD drain: its clients are asked to come back elsewhere, and it takes no new ones.
+
+    The key is CHAT_API_KEY, of scope `admin`. Ends with 1 if there is no such pod.
+    """
+    from ..protocol.cluster import Drained
+
+    told = _asked(server_of(url, prefix), "drain", Drained, {"pod_id": pod_id})
+    if as_json:
+        _print(told)
+    else:
+        print_line(printable(f"{pod_id} drains"))
 
 
 def _room_line(room: Room) -> str:

@@ -27,6 +27,8 @@ COMMANDS = {
     "rooms": Home("api", "rooms", "Show the rooms that have members."),
     "who": Home("api", "who", "Show who is in a room."),
     "user": Home("api", "user", "Show the sessions of a user."),
+    "kick": Home("api", "kick", "Disconnect a user, on all pods."),
+    "drain": Home("api", "drain", "Have a pod send its clients elsewhere."),
     "stats": Home("stats", "stats", "Show the stats of the whole cluster."),
     "doctor": Home("doctor", "doctor", "Check machine, Redis, pods and proxy."),
     "token": Home("token", "token", "Make and explain tokens."),

@@ -1,4 +1,4 @@
-"""`sanic-chat rooms`, `who` and `user`, with real servers."""
+"""`sanic-chat rooms`, `who`, `user`, `kick` and `drain`, with real servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from ..support.backend import SECRET, SECRETS, WITH_API
 from ..support.clients import on_pods, running_server
 from ..support.command import run
 from ..support.dialogue import answer_to
-from ..support.harness import RedisProcess, ServerProcess, receive, wait_until
+from ..support.harness import RedisProcess, ServerProcess, close_code, receive, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,65 @@ def test_a_server_without_keys(own_redis: RedisProcess) -> None:
         code, _, errors = run("rooms", CHAT_URL=url, CHAT_API_KEY=SECRET)
     assert code == 1
     assert "404" in errors
+
+
+async def test_kick(server, environment):
+    """Who is disconnected is told why; one session of a user may stay, or be the only one."""
+    environment = {**environment, "CHAT_API_KEY": SECRET}
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(server.connect("@me", events="system"))
+            for _ in range(2)
+        ]
+        one, other = [(await receive(client))["data"] for client in clients]
+        arguments = ("--code", "4242", "--reason", "Out \u00e9", "--json")
+        code, output, errors = run("kick", one["user"], *arguments, **environment)
+        assert (code, errors) == (0, "")
+        assert json.loads(output) == {"disconnected": 1, "complete": True, "missing": []}
+        assert await close_code(clients[0]) == 4242
+        assert clients[0].close_reason == "Out \u00e9"
+
+        spared = ("kick", other["user"], "--except", other["client_id"])
+        assert run(*spared, **environment) == (0, "0 disconnected\n", "")
+        by_id = ("kick", "--client", other["client_id"])
+        assert run(*by_id, **environment) == (0, "1 disconnected\n", "")
+        assert 4000 <= (await close_code(clients[1]) or 0) < 5000
+
+
+async def test_drain(redis):
+    """Its clients are asked to come back elsewhere, and another worker takes its place."""
+    with running_server(workers=2, REDIS_URL=redis.url, **WITH_API) as server:
+        environment = {"CHAT_URL": f"http://127.0.0.1:{server.port}", "CHAT_API_KEY": SECRET}
+        wait_until(lambda: "no_such_pod" in drained("nobody", environment), "all pods are known")
+        clients = await server.connect_to_pods(2, "lobby")
+        (pod_id, client), (_, other) = clients.items()
+        assert run("drain", pod_id, **environment) == (0, f"{pod_id} drains\n", "")
+        assert await close_code(client) == 1001
+        server.wait_ready(3)
+        await other.close()
+
+
+def drained(pod_id: str, environment: dict[str, str]) -> str:
+    """What is said of a pod that is none."""
+    code, output, errors = run("drain", pod_id, **environment)
+    assert (code, output) == (1, "")
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["kick"], 2, "Allowed is either USER or --client ID"),
+        (["kick", "anna", "--client", "x"], 2, "Allowed is either USER or --client ID"),
+        (["kick", "anna", "--code", "1000"], 2, "4000<=x<=4999"),
+        (["kick", "anna"], 1, "forbidden_scope"),
+        (["drain", "pod"], 1, "forbidden_scope"),
+    ],
+)
+def test_no_kick(environment: dict[str, str], arguments: list[str], code: int, said: str) -> None:
+    ended_with, output, errors = run(*arguments, **environment)
+    assert (ended_with, output) == (code, "")
+    assert said in errors
 
 
 async def test_a_pod_that_does_not_answer(server, environment, room):
