@@ -108,16 +108,10 @@ def kick(
 
     if (user_id is None) == (client is None):
         raise click.UsageError("Allowed is either USER or --client ID.")
-    body = {
-        "user": user_id,
-        "client_id": client,
-        "code": code,
-        "reason": reason,
-        "except": list(spared) or None,
-        "revoke": revoke or None,
-    }
-    given = {name: value for name, value in body.items() if value is not None}
-    told = _asked(server_of(url, prefix), "disconnect", Disconnected, given)
+    who, id = ("user", user_id) if client is None else ("client_id", client)
+    options = {"code": code, "reason": reason, "except": list(spared), "revoke": revoke}
+    body = {who: id, **{name: value for name, value in options.items() if value}}
+    told = _asked(server_of(url, prefix), "disconnect", Disconnected, body)
     if as_json:
         _print(told)
     else:

@@ -8,6 +8,7 @@ from . import (
     bounds,
     certificates,
     cluster,
+    command_line,
     doctor,
     failures,
     fan_out,
@@ -39,4 +40,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *rooms.MUTANTS,
     *keys.MUTANTS,
     *publishing.MUTANTS,
+    *command_line.MUTANTS,
 )
