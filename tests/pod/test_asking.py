@@ -16,11 +16,11 @@ from sanic_chat.pod.control import BEAT_SECONDS, LIVING_SECONDS
 from sanic_chat.pod.pod import Pod
 from sanic_chat.protocol.asking import MAX_REPLY_BYTES
 
-from ..support.harness import DEADLINE, SLOW, RedisProcess, eventually
+from ..support.harness import DEADLINE, RedisProcess, eventually
 from ..support.pods import know_each_other, make_pod, running_pods
 
-SOON = 0.1 * SLOW
-"""The time in which pods that are all well have answered."""
+SOON = PATIENCE_SECONDS / 2
+"""More than pods that are all well take, which is a millisecond, on any machine."""
 
 
 def answer_with_id(pod: Pod) -> None:
