@@ -108,9 +108,9 @@ def kick(
 
     if (user_id is None) == (client is None):
         raise click.UsageError("Allowed is either USER or --client ID.")
-    who, id = ("user", user_id) if client is None else ("client_id", client)
+    whom, id = ("user", user_id) if client is None else ("client_id", client)
     options = {"code": code, "reason": reason, "except": list(spared), "revoke": revoke}
-    body = {who: id, **{name: value for name, value in options.items() if value}}
+    body = {whom: id, **{name: value for name, value in options.items() if value}}
     told = _asked(server_of(url, prefix), "disconnect", Disconnected, body)
     if as_json:
         _print(told)
