@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-import redis.asyncio
-from websockets.asyncio.client import ClientConnection
-
-from sanic_chat.presence.presence import WINDOW_SECONDS
 
 from ..support.clients import on_pods, receive_until, running_server
 from ..support.dialogue import answer_to
 from ..support.harness import (
-    DEADLINE,
     RedisProcess,
     ServerProcess,
-    StartServer,
     eventually,
     receive,
     receive_event,
@@ -190,49 +182,6 @@ async def test_events_cannot_be_forged(server: ServerProcess, room: str, event: 
             assert (message["type"], message["data"]) == ("presence", data)
         await client.send(json.dumps({"data": {"event": event}}))
         assert (await receive(client))["type"] == "chat"
-
-
-async def come_and_go(client: ClientConnection, room: str, times: int) -> None:
-    """A client joins and leaves cold rooms."""
-    for number in range(times):
-        await client.send(command("join", room=f"{room}-{number}"))
-        await client.send(command("leave", room=f"{room}-{number}"))
-        await receive_event(client, "left")
-
-
-async def test_what_is_said_on_redis(
-    start_server: StartServer, own_redis: RedisProcess, room: str
-) -> None:
-    """While nobody watches nothing but canaries; else at most 8 envelopes a window of each pod."""
-    server = start_server("--workers", "2", REDIS_URL=own_redis.url, CHAT_REDIS_PREFIX="quiet")
-    server.wait_ready(2)
-    async with (
-        redis.asyncio.Redis(port=own_redis.port) as outside,
-        outside.pubsub(ignore_subscribe_messages=True) as listener,
-        server.connect() as client,
-    ):
-        await listener.psubscribe("quiet:*")
-
-        async def said(canaries: int) -> Counter[str]:
-            """The kinds of what was said until so many canaries were heard."""
-            kinds: Counter[str] = Counter()
-            while kinds["canary"] < canaries:
-                message = await listener.get_message(timeout=DEADLINE)
-                if message is not None:
-                    kinds.update(json.loads(message["data"]).keys() - {"pod_id", "number"})
-            return kinds
-
-        await come_and_go(client, room, 300)
-        assert (await said(6)).keys() == {"canary"}
-        async with on_pods(server, 2, room, events="presence") as watchers:
-            for watcher in watchers:
-                await Watcher(watcher).until(lambda it: it.complete and len(it.users) >= 2)
-            await said(2)
-            began = time.monotonic()
-            await come_and_go(client, room, 300)
-            kinds = await said(6)
-            windows = (time.monotonic() - began) / WINDOW_SECONDS + 1
-        assert 0 < kinds.total() - kinds["canary"] <= 2 * 8 * windows
 
 
 async def test_the_stats_tell_what_is_kept(server: ServerProcess, room: str) -> None:

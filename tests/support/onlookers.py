@@ -55,18 +55,18 @@ class Onlooker:
                 roster.take(message)
 
 
-async def onlooker(ports: Sequence[int], pod: int, user: str, path: str = "/ws") -> Onlooker:
-    """A user's client, on one of the pods."""
-    listener = await connect(ports[pod], path, **bearer(user))
+async def onlooker(ports: Sequence[int], pod: int, user: str, **claims: Any) -> Onlooker:
+    """A user's client, on one of the pods; `claims` are of its token."""
+    listener = await connect(ports[pod], "/ws", **bearer(user, **claims))
     return Onlooker(listener, user, pod)
 
 
 @asynccontextmanager
 async def onlookers(
-    ports: Sequence[int], users: Iterable[tuple[str, int]]
+    ports: Sequence[int], users: Iterable[tuple[str, int]], **claims: Any
 ) -> AsyncIterator[list[Onlooker]]:
     """A client for each user and pod."""
-    clients = await some_at_a_time(onlooker(ports, pod, user) for user, pod in users)
+    clients = await some_at_a_time(onlooker(ports, pod, user, **claims) for user, pod in users)
     try:
         yield clients
     finally:
