@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     Mutant,
+    api,
     basics,
     bounds,
     certificates,
@@ -41,4 +42,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *keys.MUTANTS,
     *publishing.MUTANTS,
     *command_line.MUTANTS,
+    *api.MUTANTS,
 )

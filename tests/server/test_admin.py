@@ -99,6 +99,26 @@ def test_all_workers_answer(two_ports):
     assert two_ports.status("/metrics", admin=True) == 200
 
 
+def test_a_key_takes_the_place_of_another(start_server, shared_redis, tmp_path):
+    """First both are good, then the new one alone; each takes a reload, and no restart."""
+    old, new = "o" * 32, "n" * 32
+    file = tmp_path / "keys"
+    file.write_text(f"web:read:{old}\n")
+    server = start_server(REDIS_URL=shared_redis.url, CHAT_API_KEYS_FILE=str(file))
+
+    def are_good() -> list[bool]:
+        return [server.get("/rooms", headers=bearer(key)).is_success for key in (old, new)]
+
+    assert are_good() == [True, False]
+    for text, good in (
+        (f"web:read:{old}\nweb:read:{new}\n", [True, True]),
+        (f"web:read:{new}\n", [False, True]),
+    ):
+        file.write_text(text)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda good=good: are_good() == good, "the keys of the file are good")
+
+
 def test_a_single_process(start_server, shared_redis):
     """Without a main process the worker listens itself. The stats are open without keys."""
     port = free_port()
