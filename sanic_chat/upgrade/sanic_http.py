@@ -4,9 +4,9 @@ The one file that knows Sanic's HTTP protocol from the inside. What it touches t
 `HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
 `.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
 `.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `Request._parsed_url`, `.raw_url`,
-`.recv_buffer`, `Router.resolve`, `Http.upgrade_websocket` and `.request_max_size` (of
-`request.stream`), the `is_websocket` attribute that lets a route's handler return nothing, and of
-several certificates
+`.recv_buffer`, `Router.resolve`, of `request.stream` `Http.upgrade_websocket`, `.request_max_size`,
+`.request_body`, `.request_bytes`, `.keep_alive` and of its protocol `.request_max_size`, the
+`is_websocket` attribute that lets a route's handler return nothing, and of several certificates
 `CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests name each of them.
 """
 
@@ -260,6 +260,15 @@ async def read_body(request: Request, *, limit: int) -> bytes | None:
     except PayloadTooLarge:
         return None
     return bytes(request.body)
+
+
+def leave_body(request: Request) -> None:
+    """Answer a request without its body; if it is too long to be dropped, so is the connection."""
+    stream = cast(Http, request.stream)
+    limit = stream.protocol.request_max_size
+    is_long = "transfer-encoding" in request.headers or (stream.request_bytes or 0) > limit
+    if stream.request_body and is_long:
+        stream.keep_alive = False
 
 
 def files_of(tls: Any) -> Any:

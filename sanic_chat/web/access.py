@@ -16,7 +16,7 @@ from sanic import HTTPResponse, Request
 from ..errors import ApiRefused, TooManyQuestions
 from ..protocol.api import encode
 from ..protocol.api_keys import Scope, find_key
-from ..upgrade.sanic_http import read_body
+from ..upgrade.sanic_http import leave_body, read_body
 from .errors import refusal_response
 
 STATS, METRICS = "stats", "metrics"
@@ -46,6 +46,7 @@ def for_key(scope: Scope, handler: Handler) -> Route:
             check_key(request, scope)
             told, status = await handler(request)
         except ApiRefused as refusal:
+            leave_body(request)
             return refusal_response(refusal)
         except TooManyQuestions as error:
             return refusal_response(

@@ -175,8 +175,8 @@ async def test_a_body_that_is_too_large_to_be_read(server):
         async with RawClient(server) as client:
             head = f"POST /api/chat-api/publish HTTP/1.1\r\nHost: h\r\nContent-Length: {10**9}"
             client.send(f"{head}\r\nAuthorization: Bearer {secret}\r\n\r\n".encode())
-            answered, _, _ = await client.answer()
-            assert answered == status
+            answered, headers, _ = await client.answer()
+            assert (answered, headers["connection"]) == (status, "close")
 
 
 def test_without_keys(start_server, shared_redis):

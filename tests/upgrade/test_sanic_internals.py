@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sanic import Request, Sanic
+from sanic import HTTPResponse, Request, Sanic, text
 from sanic.compat import Header
 from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
@@ -23,7 +23,7 @@ from sanic_chat import create_app
 from sanic_chat.app import ChatServer
 from sanic_chat.config.settings import Config
 from sanic_chat.upgrade.fast_path import FastPathProtocol
-from sanic_chat.upgrade.sanic_http import ChatHttp, ChatHttpProtocol
+from sanic_chat.upgrade.sanic_http import ChatHttp, ChatHttpProtocol, leave_body, read_body
 
 from ..support.harness import RedisProcess, eventually
 from ..support.serving import App, client_of, serving
@@ -159,6 +159,31 @@ def test_the_http_object_knows_upgrades() -> None:
     """Http.upgrade_websocket is a slot, which may be set on `request.stream`."""
     assert "upgrade_websocket" in Http.__slots__
     assert "upgrade_websocket" in inspect.getsource(Http.http1)
+
+
+async def test_the_body_of_a_stream(in_process: None) -> None:
+    """A route that is a stream reads its body itself, up to a bound that it sets, or leaves it."""
+
+    async def handler(request: Any) -> HTTPResponse:
+        stream = request.stream
+        assert (stream.request_body, stream.request_bytes) == (True, 100_000)
+        assert stream.request_max_size == float("inf")
+        assert stream.protocol.request_max_size == 1000
+        if request.args:
+            assert await read_body(request, limit=99_999) is None
+        leave_body(request)
+        assert stream.keep_alive is False
+        return text("it is left")
+
+    app: App = Sanic("internals")
+    app.config.update(MOTD=False, REQUEST_MAX_SIZE=1000)
+    app.add_route(handler, "/stream", ("POST",), stream=True)
+    async with serving(app, ChatHttpProtocol):
+        for path in ("/stream", "/stream?read=1"):
+            async with client_of(app) as client:
+                client.send(f"POST {path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".encode())
+                status, headers, body = await client.answer()
+                assert (status, headers["connection"], body) == (200, "close", b"it is left")
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["marked", "not marked"])

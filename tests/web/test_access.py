@@ -62,9 +62,11 @@ def test_a_key_for_something_else(api):
 
 
 def test_a_body_without_a_key(api):
-    """It is not read before the key is: however large, the answer is the same."""
-    _, response = api.post(f"{PREFIX}/publish", content=b"x" * 2_000_000)
-    assert_error(response, 401, "unauthorized")
+    """It is not read before the key is: the answer is the same, and a long one closes."""
+    for size, connection in ((10_000, "keep-alive"), (100_000, "close")):
+        _, response = api.post(f"{PREFIX}/publish", content=b"x" * size)
+        assert_error(response, 401, "unauthorized")
+        assert response.headers["connection"] == connection
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, ""])
