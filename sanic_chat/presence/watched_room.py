@@ -52,6 +52,8 @@ class WatchedRoom:
             or (is_complete and not self._is_complete)
             or (is_rebuilt and len(changes.joined) + len(changes.left) > ROSTER_CHANGES)
         )
+        if changes or roster_for_all:
+            self._seq += 1  # so that whoever misses it, be it a roster, notices
         if changes and not roster_for_all:
             roster_for_all = not self._tell_changes(changes)
         if audience.newcomers.members:
@@ -75,7 +77,6 @@ class WatchedRoom:
 
     def _tell_changes(self, changes: Changes) -> bool:
         """Tell those who have a roster; False if that is too much."""
-        self._seq += 1
         users, sessions = self.view.numbers
         is_named = self.view.is_named
         event = events.encode(

@@ -158,6 +158,24 @@ def test_much_that_is_new_after_asking_anew_is_a_roster() -> None:
         assert [each["event"] for each in told(anna)] == [event]
 
 
+def test_each_event_for_all_has_a_number_of_its_own() -> None:
+    """Who misses a roster notices at the next change; one for who is new takes no number."""
+    room = Room()
+    anna = room.newcomer()
+    room.change("anna")
+    room.tell()
+    room.view.replace(PEER, Numbers(500, 400), room.now)  # for all: nobody is named any more
+    room.tell()
+    room.newcomer()
+    room.tell()
+    room.change("bert")
+    room.tell()
+    first, *later = told(anna)
+    assert [(event["event"], event["seq"] - first["seq"]) for event in later] == [
+        ("roster", 1), ("changed", 2),
+    ]  # fmt: skip
+
+
 def test_a_large_room_is_told_in_numbers() -> None:
     """Over 200 users nobody is named any more; with 150 they all are again, in a roster."""
     room = Room()
