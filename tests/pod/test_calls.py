@@ -1,4 +1,4 @@
-"""Python calls on the data path: what a message costs, and what each delivery of it adds.
+"""Python calls: of a message, of each delivery that it adds, and of a client that comes and goes.
 
 A call is what `sys.setprofile` reports: `python` are functions written in Python, `c` functions
 written in C. Those count that code of sanic_chat makes, or is called by: uvloop calls it. A message
@@ -31,15 +31,19 @@ from sanic_chat.config.settings import Config
 from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.session.session import Session
+from sanic_chat.upgrade.fast_path import FastPathProtocol
 from sanic_chat.worker import Worker
 
+from ..support.clients import RawClient
 from ..support.frames import client_frame
 from ..support.harness import DEADLINE, RedisProcess
+from ..support.serving import chat
 
 PACKAGE = str(Path(sanic_chat.__file__).parent)
 ROOM = "calls"
 TRIES = 25
 MESSAGE = client_frame(0x81, b'{"data": "hello"}')
+A_CLOSE = client_frame(0x88, b"\x03\xe8")
 ENVELOPE_MEMBERS = (
     b'"id":"019c2b0e-0000-7000-8000-000000000000","type":"chat","room":"calls","from":"anna",'
     b'"data":"hello","timestamp":"2026-02-05T00:00:00.000Z"}'
@@ -73,6 +77,12 @@ DELIVERY = Calls(python=1, c=2)
 """Each member more, in a room that is written to at once."""
 LONG_DELIVERY = Calls(python=1, c=3)
 """Each member more, in a room that is written to slice by slice."""
+CONNECT = Calls(python=71, c=79)
+"""A client from its accepted socket to its session in a room, with the headers that it must have."""
+CLOSE = Calls(python=41, c=21)
+"""The end of one that sends a close frame."""
+LOSS = Calls(python=22, c=4)
+"""The end of one that is gone without a word."""
 
 ROUNDING = 0.3
 """Of a call, where it is a mean: slices, and what Redis says in more than one packet."""
@@ -298,3 +308,45 @@ def test_a_delivery(run, shared_redis: RedisProcess, descriptors: None) -> None:
     short, long = run(measure())
     assert_at_most(short, DELIVERY)
     assert_at_most(long, LONG_DELIVERY)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_client_that_comes_and_goes(run, shared_redis: RedisProcess) -> None:
+    """What a client costs that asks for nothing but a room, in which there is another one."""
+
+    async def measure() -> tuple[Calls, ...]:
+        connects: list[Calls] = []
+        closes: list[Calls] = []
+        losses: list[Calls] = []
+        async with chat(
+            shared_redis, FastPathProtocol, proof_interval=30, heartbeat_timeout=3600
+        ) as app:
+            pod = app.ctx.worker.pod
+
+            async def until(connected: int, tries: list[Calls]) -> None:
+                pod._stamper.stamp()  # a new millisecond is not the client's affair
+                async with asyncio.timeout(DEADLINE):
+                    with counted(tries):
+                        while pod.connected != connected:
+                            await asyncio.sleep(0.0002)
+
+            async def come(connected: int, tries: list[Calls]) -> socket.socket:
+                client = socket.create_connection(("127.0.0.1", app.ctx.port))
+                client.sendall(RawClient.handshake(f"/ws/{ROOM}"))
+                await until(connected, tries)
+                return client
+
+            with await come(1, []):
+                for _ in range(TRIES):
+                    with await come(2, connects) as client:
+                        client.sendall(A_CLOSE)
+                        await until(1, closes)
+                    with await come(2, connects):
+                        pass
+                    await until(1, losses)
+            return _typical(connects), _typical(closes), _typical(losses)
+
+    connect, close, loss = run(measure())
+    assert_at_most(connect, CONNECT)
+    assert_at_most(close, CLOSE)
+    assert_at_most(loss, LOSS)
