@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 
 WRITES_PER_QUEUE = 2
 """The divisor of a send queue's bounds that bounds one write of a channel's frames. With larger
-writes, a client that reads could be closed for the messages of a single turn."""
+writes, a client that reads could be closed for the messages of a single turn. Of messages all that
+an empty queue takes are written to clients that have none."""
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
@@ -217,6 +218,7 @@ class Worker:
             everyone=Channel(names.global_channel, None, NULL),
             write_messages=max(1, config.send_queue_messages // WRITES_PER_QUEUE),
             write_bytes=config.send_queue_bytes // WRITES_PER_QUEUE,
+            ready_messages=config.send_queue_messages,
         )
         broker = Broker(
             Endpoint(redis_url),

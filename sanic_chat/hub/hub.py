@@ -34,9 +34,11 @@ class Hub:
 
     `deliver` only notes a frame. At the end of the loop turn every member of a channel gets all
     frames of that turn in one write, of at most `write_messages` and `write_bytes` (or a single
-    message); the rest waits for the next turn. A channel of more than `slice_members` is written to
-    slice by slice, a loop turn each, while short fan-outs overtake it; frames that it gets
-    meanwhile make its next fan-out.
+    message); the rest waits for the next turn. `ready_messages`, if more, are written to a short
+    channel whose members are all `writable`, and so have none that waits.
+
+    A channel of more than `slice_members` is written to slice by slice, a loop turn each, while
+    short fan-outs overtake it; frames that it gets meanwhile make its next fan-out.
 
     Each session gets its frames in the order of the calls of `deliver`, over all its channels. No
     channel is written to sooner for that.
@@ -55,6 +57,7 @@ class Hub:
         everyone: Channel,
         write_messages: int,
         write_bytes: int,
+        ready_messages: int = 0,
         slice_members: int = SLICE_MEMBERS,
     ) -> None:
         self.everyone = everyone
@@ -71,6 +74,7 @@ class Hub:
         """Asked for each turn; may be replaced at any time."""
         self._write_messages = write_messages
         self._write_bytes = write_bytes
+        self._ready_messages = ready_messages
         self._slice_members = slice_members
         self._place = 0  # of the next frame, in the order of delivery
         self._dirty: list[Channel] = []  # channels with something pending
@@ -184,7 +188,7 @@ class Hub:
         self.deliver(channel, frame)
 
     def is_behind(self, channel: Channel) -> bool:
-        """Whether a frame delivered to a channel now would wait for more than this loop turn."""
+        """Whether a frame delivered to a channel now may wait for more than this loop turn."""
         return channel.fan_outs > 0 or not self._fits(channel)
 
     def _fits(self, channel: Channel) -> bool:
@@ -255,6 +259,8 @@ class Hub:
             lost += self._serve(several, keeping=keeping)
         for channel in ready:
             frames = channel.take(self._write_messages, self._write_bytes)
+            if channel.pending and self._may_take_more(channel, frames):
+                frames += channel.take(self._ready_messages - len(frames), self._write_bytes)
             messages = len(frames)
             joined = frames[0] if messages == 1 else b"".join(frames)
             self.held_bytes -= len(joined)
@@ -266,6 +272,15 @@ class Hub:
                 self._dirty.append(channel)
             lost += self._write(members, joined, [(joined, messages, channel)])
         return lost
+
+    def _may_take_more(self, channel: Channel, frames: list[bytes]) -> bool:
+        """Whether more than `frames`, taken from a short channel, fit into all its members."""
+        return (
+            len(channel.members) <= self._slice_members
+            and len(frames) < self._ready_messages
+            and sum(map(len, frames)) + channel.pending_bytes <= self._write_bytes
+            and all(member.writable for member in channel.members)
+        )
 
     def _gathers(self, channel: Channel) -> bool:
         """Whether a channel keeps its pending frames while fan-outs are under way.

@@ -258,6 +258,27 @@ class TestJoinedWrites:
         assert len(transport_of(member).writes) == 3
         assert handler.hub.held_bytes == 0
 
+    @pytest.mark.parametrize(("stalled", "most"), [(False, 5), (True, 3)], ids=["all", "not all"])
+    def test_members_that_all_keep_up(self, a: Channel, stalled: bool, most: int):
+        """They get more in one write, which their empty queues could take. It is fewer writes."""
+        handler = HubHandler(write_messages=3, ready_messages=5)
+        member = handler.open(a)
+        handler.open(a, stalled=stalled)
+        deliver(handler, a, *[b"%d" % number for number in range(8)])
+        handler.end_turn()
+        assert len(received(member)) == most
+        handler.rest()
+        assert received(member) == [b"%d" % number for number in range(8)]
+
+    def test_a_long_fan_out(self, a: Channel):
+        """Whoever is written to in a later turn may not keep up by then: it gets no more."""
+        handler = HubHandler(write_messages=3, ready_messages=5, slice_members=1)
+        members = [handler.open(a), handler.open(a)]
+        deliver(handler, a, *[b"%d" % number for number in range(5)])
+        handler.end_turn()
+        handler.end_turn()
+        assert [len(received(member)) for member in members] == [3, 3]
+
     def test_bytes(self, a: Channel):
         """A large message goes alone, and several only if they fit together."""
         handler = HubHandler(write_bytes=1000)

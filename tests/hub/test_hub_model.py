@@ -100,6 +100,7 @@ class HubMachine(RuleBasedStateMachine):
     room_count = 3
     slice_members = 256
     write_messages = 1000
+    ready_messages = 0
     drop_oldest = False
 
     def __init__(self) -> None:
@@ -109,6 +110,7 @@ class HubMachine(RuleBasedStateMachine):
             send_queue_messages=QUEUE,
             slice_members=self.slice_members,
             write_messages=self.write_messages,
+            ready_messages=self.ready_messages,
             drop_oldest=self.drop_oldest,
         )
         self.rooms = [channel_of(str(number)) for number in range(self.room_count)]
@@ -370,6 +372,13 @@ class DroppingHubMachine(SlicedHubMachine):
     drop_oldest = True
 
 
+class WritingHubMachine(HubMachine):
+    """The same, where a write has two messages at most, and three if all keep up."""
+
+    write_messages = 2
+    ready_messages = 3
+
+
 class ManyRoomsHubMachine(HubMachine):
     """The same, where there are many rooms, and a session may be in all of them."""
 
@@ -385,10 +394,13 @@ class SlicedManyRoomsHubMachine(SlicedHubMachine):
 TestHubModel = HubMachine.TestCase
 TestSlicedHubModel = SlicedHubMachine.TestCase
 TestDroppingHubModel = DroppingHubMachine.TestCase
+TestWritingHubModel = WritingHubMachine.TestCase
 TestManyRoomsHubModel = ManyRoomsHubMachine.TestCase
 TestSlicedManyRoomsHubModel = SlicedManyRoomsHubMachine.TestCase
 _SETTINGS = settings(
     max_examples=settings().max_examples, stateful_step_count=40, report_multiple_bugs=False
 )
 TestHubModel.settings = TestSlicedHubModel.settings = TestDroppingHubModel.settings = _SETTINGS
-TestManyRoomsHubModel.settings = TestSlicedManyRoomsHubModel.settings = _SETTINGS
+TestWritingHubModel.settings = TestManyRoomsHubModel.settings = (
+    TestSlicedManyRoomsHubModel.settings
+) = _SETTINGS

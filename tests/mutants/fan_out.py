@@ -11,6 +11,13 @@ MODEL = (*TESTS, "tests/hub/test_hub_model.py")
 MUTANTS = (
     # -- closing ---------------------------------------------------------------------------
     Mutant(
+        "only who has nothing that waits is written all that a send queue takes",
+        HUB,
+        "            and all(member.writable for member in channel.members)\n",
+        "",
+        ("tests/hub/test_fanout.py",),
+    ),
+    Mutant(
         "closing thousands of slow clients does not recurse",
         HUB,
         "                    member.overflow(missing)\n",

@@ -78,7 +78,7 @@ DELIVERY = Calls(python=1, c=2)
 LONG_DELIVERY = Calls(python=1, c=3)
 """Each member more, in a room that is written to slice by slice."""
 CONNECT = Calls(python=71, c=79)
-"""A client from its accepted socket to its session in a room, with the headers that it must have."""
+"""A client from its accepted socket to its session in a room, with no header but those it needs."""
 CLOSE = Calls(python=41, c=21)
 """The end of one that sends a close frame."""
 LOSS = Calls(python=22, c=4)

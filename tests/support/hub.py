@@ -25,6 +25,7 @@ class HubHandler(RecordingHandler):
         slice_members: int = 256,
         write_messages: int = 1000,
         write_bytes: int = 2**20,
+        ready_messages: int = 0,
         **limits: Any,
     ) -> None:
         super().__init__(**limits)
@@ -34,6 +35,7 @@ class HubHandler(RecordingHandler):
             everyone=Channel(b"global", None, b"null"),
             write_messages=write_messages,
             write_bytes=write_bytes,
+            ready_messages=ready_messages,
             slice_members=slice_members,
         )
         self.gone: list[Channel] = []
