@@ -156,6 +156,7 @@ class Pod:
         self.control.handle("want", self.presence.want_received)
         self.control.handle("parts", self.presence.parts_received)
         self.control.canary_words = self.presence.canary_words
+        self.control.on_goodbye.append(self.presence.goodbye_received)
         self.rooms = Rooms(
             hub, broker, self.presence, names, access, subscribe_timeout=subscribe_timeout
         )

@@ -28,7 +28,7 @@ class Audience:
         self.watchers = Channel(names.presence_channel(room), room, json_room)
         """Those who are told of changes to the last roster."""
         self._hub = hub
-        self._served: list[Member] = []
+        self._served: dict[Member, None] = {}
         self._guests: set[Member] = set()
 
     @property
@@ -53,13 +53,13 @@ class Audience:
         if session not in self:
             self._guests.add(session)
         self._hub.leave(session, self.watchers)
-        if session in self._served:
-            self._served.remove(session)
+        self._served.pop(session, None)
         self._hub.join(session, self.newcomers)
 
     def discard(self, session: Session) -> None:
         """Tell a session nothing any more."""
         self._guests.discard(session)
+        self._served.pop(session, None)
         for channel in (self.newcomers, self.watchers):
             self._hub.leave(session, channel)
 
@@ -67,7 +67,7 @@ class Audience:
         """Send a roster to the newcomers, or to all. Its newcomers then get what changes."""
         if self.newcomers.members:
             self._hub.deliver(self.newcomers, frame)
-            self._served = list(self.newcomers.members)
+            self._served = dict(self.newcomers.members)
         if to_all and self.watchers.members:
             self._hub.deliver(self.watchers, frame)
 
@@ -78,7 +78,7 @@ class Audience:
 
     def settle(self) -> None:
         """Count those who have got a roster as such; to be called some turns after it was sent."""
-        served, self._served = self._served, []
+        served, self._served = self._served, {}
         for member in served:
             session = cast(Session, member)
             if session in self.newcomers.members:

@@ -1,4 +1,4 @@
-"""Holds: for how long a user whose last session has ended is still here.
+"""Holds: for how long a user, one of whose sessions has ended, is still here in any case.
 
 May live here: which hold counts, and when it is over. Must not know rooms, nor who is told.
 """
@@ -12,6 +12,8 @@ from ..session.handler import EndedBy, Ending
 
 SETTLE_SECONDS = 0.75
 """Three windows: the time that a user has to be seen on another pod before it counts as gone."""
+HEARSAY_SECONDS = 0.35
+"""A window, and the way to other pods: the time after which they know that a user has come back."""
 RELOAD_SECONDS = 5.0
 """The hold of a client that closes with 1001, as pages do that are loaded anew."""
 LOST_SECONDS = 15.0
@@ -32,7 +34,7 @@ class Hold(NamedTuple):
 def hold_of(ending: Ending, now: float, reconnect_at: float | None = None) -> Hold:
     """The hold of a session's end. `reconnect_at`: a drain told it to come back then."""
     if reconnect_at is not None:
-        return Hold(max(now + LOST_SECONDS, reconnect_at + RETURN_SECONDS), "lost")
+        return Hold(max(now + LOST_SECONDS, reconnect_at + RETURN_SECONDS), "drained")
     if ending.by is not EndedBy.CLIENT:
         return Hold(now + LOST_SECONDS, "lost")
     seconds = RELOAD_SECONDS if ending.code == GOING_AWAY else SETTLE_SECONDS
@@ -40,7 +42,10 @@ def hold_of(ending: Ending, now: float, reconnect_at: float | None = None) -> Ho
 
 
 class Holds:
-    """The users of one room that are held. Of several holds of a user the last to end counts."""
+    """The users of one room that are held. Of several holds of a user the last to end counts.
+
+    A session that comes ends all of them; those that are left over do not.
+    """
 
     __slots__ = ("_due", "_holds")
 
@@ -55,16 +60,25 @@ class Holds:
     def __contains__(self, user: str) -> bool:
         return user in self._holds
 
-    def add(self, user: str, hold: Hold) -> None:
-        """Hold a user until then, unless it is held for longer."""
+    def add(self, user: str, hold: Hold, *, is_here: bool = False) -> None:
+        """Hold a user until then, unless it is held for longer.
+
+        Nor if it was drained, and `is_here` by another session: it has come back.
+        """
+        if is_here and hold.reason == "drained":
+            return
         known = self._holds.get(user)
         if known is None or known.until < hold.until:
             self._holds[user] = hold
             self._due = min(self._due, hold.until)
 
     def discard(self, user: str) -> None:
-        """End a hold, since the user is here."""
+        """End a hold, since the user has come back."""
         self._holds.pop(user, None)
+
+    def get(self, user: str) -> Hold | None:
+        """The hold of a user."""
+        return self._holds.get(user)
 
     def items(self, now: float) -> list[tuple[str, Hold]]:
         """The users that are still held, each with its hold."""

@@ -9,9 +9,8 @@ told of a view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ..protocol.presence import (
+    ENVELOPE_BYTES,
     MAX_WORDS_BYTES,
     Canary,
     Member,
@@ -31,7 +30,7 @@ class Listener:
     """The views of the rooms that this pod watches.
 
     All that a pod says arrives in its order, so a part is true as of the stream envelope before it.
-    A request is repeated after `beat` seconds, the time between two calls of the method.
+    A request is repeated after `beat` seconds without an answer.
     """
 
     def __init__(self, speaker: Speaker, send_to: SendTo, *, beat: float) -> None:
@@ -54,10 +53,9 @@ class Listener:
         view.change(OWN, self._speaker.watch(room, now), now)
         self.touched.add(room)
         for _, peer in self.peers.living():
-            had_doubts = bool(peer.doubts)
             self.peers.doubt(peer, (room,))
-            if not had_doubts:
-                peer.ask_at = now + self._beat_seconds  # the stream asks
+            del peer.to_ask[room]  # the stream asks
+            peer.ask_again_at = max(peer.ask_again_at, now + self._beat_seconds)
         return view
 
     def unwatch(self, room: str) -> None:
@@ -66,7 +64,7 @@ class Listener:
         self.touched.discard(room)
         self.rebuilt.discard(room)
         for _, peer in self.peers.living():
-            peer.doubts.pop(room, None)
+            self.peers.trust(peer, room)
         self._speaker.unwatch(room)
 
     def own_changed(self, room: str, members: list[Member], now: float) -> None:
@@ -77,43 +75,44 @@ class Listener:
 
     def canary_received(self, pod_id: str, canary: Canary) -> None:
         """Take the number of a pod's last stream envelope: is one missing here?"""
-        peer = self.peers.heard(pod_id)
+        peer = self._heard(pod_id, canary.n, canary.n)
         if peer is not None:
-            self._count(peer, canary.n, canary.n)
-            peer.watching = canary.watching
+            self._is_watching(pod_id, peer, canary.watching)
 
     def stream_received(self, pod_id: str, stream: Stream, now: float) -> None:
         """Take what a pod says to all."""
-        peer = self.peers.heard(pod_id)
+        peer = self._heard(pod_id, stream.n - 1, stream.n)
         if peer is None:
             return
-        self._count(peer, stream.n - 1, stream.n)
-        peer.watching = stream.watching
-        speaker = self._speaker
-        speaker.unwatched_by(pod_id, stream.unwatch)
-        if stream.watch:
-            speaker.wanted_by(pod_id, stream.watch, stream.req)
+        self._speaker.unwatched_by(pod_id, stream.unwatch)
+        self._is_watching(pod_id, peer, stream.watching)
+        self._speaker.wanted_by(pod_id, stream.watch, stream.req)
         self.peers.doubt(peer, [room for room in stream.first if room in self.views])
         for room, part in stream.changes.items():
             self._change(room, peer.bit, part, now)
             if stream.leaving:
                 self._adopt(room, part, now)
-        if stream.leaving:
+
+    def goodbye_received(self, pod_id: str, now: float) -> None:
+        """Take a pod off all views: it has no members any more, and says nothing more."""
+        peer = self.peers.goodbye(pod_id)
+        if peer is not None:
             self._remove(peer, Hold(now + LOST_SECONDS, "lost"))
-            self.peers.goodbye(pod_id)
-            speaker.forget(pod_id)
+            self._speaker.forget(pod_id)
 
     def want_received(self, pod_id: str, want: Want) -> None:
         """Take a pod's request."""
-        if self.peers.heard(pod_id) is not None:
+        peer = self.peers.heard(pod_id)
+        if peer is not None:
+            peer.watching = True
             self._speaker.wanted_by(pod_id, want.rooms, want.req)
 
     def parts_received(self, pod_id: str, parts: Parts, now: float) -> None:
         """Take a pod's answer."""
-        peer = self.peers.heard(pod_id)
+        peer = self._heard(pod_id, parts.n, parts.n)
         if peer is None:
             return
-        self._count(peer, parts.n, parts.n)
+        peer.ask_again_at = now + self._beat_seconds
         self.peers.settle(peer, parts.rooms, parts.req)
         for room, part in parts.rooms.items():
             view = self.views.get(room)
@@ -122,10 +121,24 @@ class Listener:
                 self.touched.add(room)
                 self.rebuilt.add(room)
 
-    def _count(self, peer: Peer, expected: int, n: int) -> None:
+    def _heard(self, pod_id: str, expected: int, n: int) -> Peer | None:
+        """Note that a pod has said what follows number `expected` of its stream, and makes it `n`.
+
+        Returns None if that is to be ignored: what was said on an old connection may come after
+        what was said on the new one, and is known to be missing by then.
+        """
+        peer = self.peers.heard(pod_id)
+        if peer is None or (peer.n is not None and expected < peer.n):
+            return None
         if peer.n != expected:
             self.peers.doubt(peer, self.views)
         peer.n = n
+        return peer
+
+    def _is_watching(self, pod_id: str, peer: Peer, watching: bool) -> None:
+        if peer.watching and not watching:
+            self._speaker.forget(pod_id)  # be it that an `unwatch` was lost
+        peer.watching = watching
 
     def _change(self, room: str, bit: int, part: Part, now: float) -> None:
         view = self.views.get(room)
@@ -142,7 +155,7 @@ class Listener:
     # -- time ------------------------------------------------------------------------------
 
     def beat(self, now: float) -> None:
-        """Count a beat in which this pod could hear."""
+        """Count a beat: this pod has heard all that was said before."""
         silent, forgotten = self.peers.beat()
         for _, peer in silent:
             seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
@@ -168,26 +181,26 @@ class Listener:
         return any(peer.doubts for _, peer in self.peers.living())
 
     def flush(self, now: float, budget: int) -> None:
-        """Ask, with so many envelopes, pods that are doubted and were not asked within a beat."""
+        """Ask pods that are doubted, with so many envelopes; the rest waits."""
         for pod_id, peer in self.peers.living():
-            if not peer.doubts or peer.ask_at > now:
-                continue
-            for rooms in _chunks(peer.doubts):
-                if budget <= 0:
-                    return
+            if peer.doubts and not peer.to_ask and peer.ask_again_at <= now:
+                peer.to_ask = dict.fromkeys(peer.doubts)
+            while peer.to_ask and budget > 0:
                 budget -= 1
-                want = Want(self.peers.next_request(), rooms)
+                want = Want(self.peers.next_request(), _take_chunk(peer.to_ask))
                 self._send_to(pod_id, "want", encode(want))
-            peer.ask_at = now + self._beat_seconds
+                peer.ask_again_at = now + self._beat_seconds
 
 
-def _chunks(rooms: Iterable[str]) -> Iterable[list[str]]:
+def _take_chunk(rooms: dict[str, None]) -> list[str]:
+    """Take as many rooms as fit into an envelope."""
     chunk: list[str] = []
-    size = 0
+    size = ENVELOPE_BYTES
     for room in rooms:
         size += len(encode(room)) + 1
         if size > MAX_WORDS_BYTES:
-            yield chunk
-            chunk, size = [], 0
+            break
         chunk.append(room)
-    yield chunk
+    for room in chunk:
+        del rooms[room]
+    return chunk

@@ -77,11 +77,6 @@ class OwnPart:
         """Whether there is nothing to tell of it."""
         return not (self.users or self.holds or self._noted)
 
-    @property
-    def has_news(self) -> bool:
-        """Whether anything was noted since the changes were last taken."""
-        return bool(self._noted)
-
     def watch(self, users: Iterable[str]) -> None:
         """Keep its members from now on; `users` are those with a session in the room."""
         if not self.is_watched:
@@ -93,39 +88,38 @@ class OwnPart:
     def unwatch(self) -> None:
         """Keep its members no more; its holds stay."""
         self.is_watched = False
-        self.users, self.infos, self.sessions, self._noted = {}, {}, 0, {}
+        self.users, self.infos, self.sessions = {}, {}, 0
         self._size = Size()
 
     def note(self, user: str, hold: Hold | None) -> None:
-        """Note that sessions of a user have come (no hold), or gone (the hold of the last one)."""
+        """Note that a session of a user comes (no hold), or goes (its hold).
+
+        One that goes may still be among the sessions of the user until the window's end.
+        """
         if hold is None:
             self.holds.discard(user)
-        if self.is_watched:
+        else:
             earlier = self._noted.get(user)
-            if earlier is not None and (hold is None or hold.until < earlier.until):
+            if earlier is not None and earlier.until > hold.until:
                 hold = earlier
-            self._noted[user] = hold
-        elif hold is not None and not self._presences(user)[0]:
-            self.holds.add(user, hold)
+        self._noted[user] = hold
 
     def take_changes(self, now: float) -> tuple[list[Member], bool]:
         """The members that have changed since the last call, and whether it is named otherwise.
 
-        A user who has come and gone in between, or the other way round, has not changed.
+        A user who has gone and come back in between has not changed.
         """
         noted, self._noted = self._noted, {}
         changed: list[Member] = []
         for user, hold in noted.items():
             before, info_before = self.users.get(user, 0), self.infos.get(user)
-            sessions = self._count(user)
-            if sessions:
-                self.holds.discard(user)
-                info = self.infos.get(user)
-                if sessions != before or info != info_before:
-                    changed.append(Member(user, sessions, info=info))
-            elif before and hold is not None:
-                self.holds.add(user, hold)
-                changed.append(held(user, hold, now))
+            if self.is_watched:
+                self._count(user)
+            if hold is not None:
+                self.holds.add(user, hold, is_here=self._presences(user)[0] > 0)
+            sessions, info = self.users.get(user, 0), self.infos.get(user)
+            if sessions != before or info != info_before or hold is not None:
+                changed.append(self._member(user, now))
         return changed, self._size.look(len(self.users))
 
     def part(self, now: float) -> Part:
@@ -134,18 +128,26 @@ class OwnPart:
 
     def members(self, now: float) -> list[Member]:
         """All members by name, however many, and holds as far as they fit."""
-        members = [
-            Member(user, sessions, info=self.infos.get(user))
-            for user, sessions in self.users.items()
-        ]
+        members = [self._member(user, now) for user in self.users]
         size = self._size.bytes
-        for user, hold in self.holds.items(now):
-            size += size_of(user, None)
+        for member in self.held(now):
+            size += size_of(member.user, None)
             if size > LARGE_BYTES:
                 break
-            if user not in self.users:
-                members.append(held(user, hold, now))
+            members.append(member)
         return members
+
+    def held(self, now: float) -> list[Member]:
+        """The users that are held, and have no session here."""
+        users = [user for user, _ in self.holds.items(now) if user not in self.users]
+        return [self._member(user, now) for user in users]
+
+    def _member(self, user: str, now: float) -> Member:
+        sessions, info = self.users.get(user, 0), self.infos.get(user)
+        hold = self.holds.get(user)
+        if hold is None or hold.until <= now:
+            return Member(user, sessions, info=info)
+        return Member(user, sessions, max(1, round((hold.until - now) * 1000)), hold.reason, info)
 
     @property
     def is_large(self) -> bool:
@@ -157,8 +159,8 @@ class OwnPart:
         """Its sessions and users, as of the changes that were taken last."""
         return Numbers(self.sessions, len(self.users))
 
-    def _count(self, user: str) -> int:
-        """Count a user's sessions anew; return their number."""
+    def _count(self, user: str) -> None:
+        """Count a user's sessions anew."""
         before = self.users.get(user, 0)
         info_before = self.infos.pop(user, None)
         sessions, info = self._presences(user)
@@ -172,9 +174,3 @@ class OwnPart:
                 self.infos[user] = info
         else:
             self.users.pop(user, None)
-        return sessions
-
-
-def held(user: str, hold: Hold, now: float) -> Member:
-    """A user without a session, and for how long it is held."""
-    return Member(user, 0, max(1, round((hold.until - now) * 1000)), hold.reason)

@@ -4,7 +4,8 @@
     (each beat) ─→ nothing heard? ─→ silent
 
 A doubt is a room of which a pod may have said something that was not heard here. Silence is counted
-in this pod's own beats, so that one that stood still believes nobody dead.
+in this pod's own canaries that came back, so that one that stood still, or hears nothing, believes
+nobody dead.
 
 May live here: whom to believe, and what to ask. Must not know who is in a room.
 """
@@ -20,7 +21,7 @@ QUIET_BEATS = 5
 FORGET_BEATS = 600
 """The beats after which a silent pod is forgotten, and told of nothing any more."""
 SKIPPED_BEATS = 3
-"""The beats that do not count after this pod stood still, or was cut off."""
+"""The beats that do not count after this pod was cut off, since others may be so for longer."""
 MAX_PEERS = 10_000
 """The pods that are heard; more are ignored."""
 REMEMBERED_GOODBYES = 1000
@@ -30,7 +31,16 @@ REMEMBERED_GOODBYES = 1000
 class Peer:
     """Another pod."""
 
-    __slots__ = ("ask_at", "bit", "doubts", "is_silent", "n", "quiet_beats", "watching")
+    __slots__ = (
+        "ask_again_at",
+        "bit",
+        "doubts",
+        "is_silent",
+        "n",
+        "quiet_beats",
+        "to_ask",
+        "watching",
+    )
 
     def __init__(self, bit: int) -> None:
         self.bit = bit
@@ -43,8 +53,10 @@ class Peer:
         self.quiet_beats = 0
         self.doubts: dict[str, int] = {}
         """The rooms that are doubted, each with the first request whose answer settles it."""
-        self.ask_at = 0.0
-        """The time of the next request, if there are doubts."""
+        self.to_ask: dict[str, None] = {}
+        """Those of them that are in no request yet."""
+        self.ask_again_at = 0.0
+        """The time at which to ask for all of them, if nothing is answered."""
 
 
 class Peers:
@@ -62,10 +74,6 @@ class Peers:
     def __len__(self) -> int:
         """The number of pods that are heard."""
         return len(self._peers)
-
-    def get(self, pod_id: str) -> Peer | None:
-        """Return a pod that is heard."""
-        return self._peers.get(pod_id)
 
     def living(self) -> Iterator[tuple[str, Peer]]:
         """The pods that are not silent."""
@@ -98,28 +106,33 @@ class Peers:
         peer.quiet_beats = 0
         return peer
 
-    def goodbye(self, pod_id: str) -> None:
-        """Forget a pod that leaves, and listen to it no more."""
-        self._forget(pod_id)
+    def goodbye(self, pod_id: str) -> Peer | None:
+        """Forget a pod that leaves, and listen to it no more; return what was known of it."""
         self._gone[pod_id] = None
         if len(self._gone) > REMEMBERED_GOODBYES:
             del self._gone[next(iter(self._gone))]
+        return self._forget(pod_id)
 
     def doubt(self, peer: Peer, rooms: Iterable[str]) -> None:
         """Doubt what a pod has said of rooms. Only requests from now on settle that."""
         for room in rooms:
             peer.doubts[room] = self.request + 1
-            peer.ask_at = 0.0
+            peer.to_ask[room] = None
 
     def settle(self, peer: Peer, rooms: Iterable[str], request: int) -> None:
         """End the doubts that were there before a request, which has been answered."""
         for room in rooms:
             if peer.doubts.get(room, request + 1) <= request:
-                del peer.doubts[room]
+                self.trust(peer, room)
 
-    def is_doubted(self, room: str) -> bool:
-        """Whether any living pod is doubted about a room."""
-        return any(room in peer.doubts for _, peer in self.living())
+    def trust(self, peer: Peer, room: str) -> None:
+        """Doubt a room no more."""
+        peer.doubts.pop(room, None)
+        peer.to_ask.pop(room, None)
+
+    def doubted(self) -> set[str]:
+        """The rooms about which any living pod is doubted."""
+        return {room for _, peer in self.living() for room in peer.doubts}
 
     # -- beats -----------------------------------------------------------------------------
 
@@ -143,7 +156,7 @@ class Peers:
             peer.quiet_beats += 1
             if peer.quiet_beats > QUIET_BEATS and not peer.is_silent:
                 peer.is_silent = True
-                peer.doubts = {}
+                peer.doubts, peer.to_ask = {}, {}
                 silent.append((pod_id, peer))
             elif peer.quiet_beats > FORGET_BEATS:
                 forgotten.append(pod_id)
@@ -151,10 +164,11 @@ class Peers:
             self._forget(pod_id)
         return silent, forgotten
 
-    def _forget(self, pod_id: str) -> None:
+    def _forget(self, pod_id: str) -> Peer | None:
         peer = self._peers.pop(pod_id, None)
         if peer is not None:
             self._free_bits.append(peer.bit)
+        return peer
 
     def _take_bit(self) -> int:
         if self._free_bits:

@@ -36,6 +36,8 @@ IN_USE_SECONDS = 60.0
 ASK_SECONDS = 1.0
 """The least time between two rosters that a session asks for."""
 MIN_BEAT_SECONDS = 1.0
+LATE_SECONDS = 0.1
+"""A window that ends later than that ends no holds: other pods may be heard only after it."""
 
 
 class PresenceStats(NamedTuple):
@@ -91,9 +93,11 @@ class Presence:
         self._is_cut_off = True
         self._complete_from = float("inf")
         self._used_until = 0.0
-        self._could_hear = False
-        self._beat_at = 0.0
+        self._heard_at = 0.0
         self._window: asyncio.TimerHandle | None = None
+        self._window_ends_at = 0.0
+        self._was_late = False
+        self._must_speak = False
         self._beat: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -141,6 +145,8 @@ class Presence:
         hold = hold_of(ending, self._loop.time(), reconnect_at)
         for room in rooms:
             self.speaker.note(room, session.user, hold)
+            if room in self._rooms:
+                self._due[room] = None
         self._wake()
 
     def told_to_reconnect(self, session: Session, at: float) -> None:
@@ -200,7 +206,12 @@ class Presence:
         """Take what a pod says to all."""
         stream = words.read_stream(content)
         self.listener.stream_received(pod_id, stream, self._loop.time())
-        self._heard(stream.watching)
+        self._heard(stream.watching or stream.leaving)
+
+    def goodbye_received(self, pod_id: str) -> None:
+        """Note that a pod has left, and says nothing more."""
+        self.listener.goodbye_received(pod_id, self._loop.time())
+        self._heard(False)
 
     def want_received(self, pod_id: str, content: bytes) -> None:
         """Take a pod's request."""
@@ -223,8 +234,15 @@ class Presence:
     # -- what becomes of Redis -------------------------------------------------------------
 
     def could_hear(self) -> None:
-        """Note that something of this pod has just come back from Redis."""
-        self._could_hear = True
+        """Note that a canary of this pod has come back: what was said before it has been heard.
+
+        These are the beats in which other pods have to be heard.
+        """
+        now = self._loop.time()
+        if not self._is_cut_off and now >= self._heard_at + self._beat_seconds / 2:
+            self._heard_at = now
+            self.listener.beat(now)
+            self._heard(False)
 
     def cut_off(self) -> None:
         """Note that other pods are not heard for certain: nobody has left for lack of words."""
@@ -242,12 +260,17 @@ class Presence:
             self._wake()
 
     def _say(self, kind: str, content: bytes) -> None:
-        if not self._is_cut_off:  # the others will notice that a number is missing
+        if self._may_speak:  # else the others will notice that a number is missing
             self._send(kind, content)
 
     def _say_to(self, pod_id: str, kind: str, content: bytes) -> None:
-        if not self._is_cut_off:
+        if self._may_speak:
             self._send_to(pod_id, kind, content)
+
+    @property
+    def _may_speak(self) -> bool:
+        """Whether words get to other pods; a draining pod does not know, as it proves nothing."""
+        return self.draining or not self._is_cut_off
 
     # -- windows ---------------------------------------------------------------------------
 
@@ -260,36 +283,40 @@ class Presence:
 
     def _wake(self) -> None:
         if self._window is None:
+            self._window_ends_at = self._loop.time() + WINDOW_SECONDS
             self._window = self._loop.call_later(WINDOW_SECONDS, self._flush)
 
-    def _flush(self, *, must_speak: bool = False) -> None:
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
+    def _flush(self) -> None:
+        self._window = None
         now = self._loop.time()
+        is_late = now > self._window_ends_at + LATE_SECONDS and not self._was_late
+        self._was_late = is_late
         request = self.listener.peers.next_request()
-        said = self.speaker.flush(now, req=request, must_speak=must_speak)
+        said = self.speaker.flush(now, req=request, must_speak=self._must_speak)
+        self._must_speak = False
         self.listener.flush(now, MAX_ENVELOPES - said)
         due, self._due = self._due | dict.fromkeys(self.listener.touched), {}
         self.listener.touched.clear()
+        is_sure = not (self._is_cut_off or is_late) and now >= self._complete_from
+        doubted = self.listener.peers.doubted() if due and is_sure else set()
         for room in due:
             watched = self._rooms.get(room)
-            if watched is not None and self._tell(room, watched, now):
+            if watched is not None and self._tell(
+                room, watched, now, is_complete=is_sure and room not in doubted
+            ):
                 self._due[room] = None
         self.listener.rebuilt.clear()
         self._unwatch(now)
         if self._due or self._unwatch_at or self.listener.has_doubts or self.speaker.has_news:
             self._wake()
 
-    def _tell(self, room: str, watched: WatchedRoom, now: float) -> bool:
+    def _tell(self, room: str, watched: WatchedRoom, now: float, *, is_complete: bool) -> bool:
         """Tell sessions of a room; return whether to look at it again in the next window."""
         if watched.audience.is_empty:
             self._unwatch_at.setdefault(room, now + UNWATCH_SECONDS)
         return watched.tell(
             now,
-            is_complete=not self._is_cut_off
-            and now >= self._complete_from
-            and not self.listener.peers.is_doubted(room),
+            is_complete=is_complete,
             may_wait=not self._is_cut_off,
             is_rebuilt=room in self.listener.rebuilt,
         )
@@ -309,7 +336,6 @@ class Presence:
         self._used_until = self._loop.time() + IN_USE_SECONDS
         self.in_use = True
         if self._beat is None:
-            self._beat_at = self._loop.time()
             self._listen_on()
 
     def _listen_on(self) -> None:
@@ -321,17 +347,11 @@ class Presence:
         if self.listener.views or self.listener.peers.are_watching():
             self._used_until = now + IN_USE_SECONDS
         self.in_use = now < self._used_until
-        late = now - self._beat_at > 1.5 * self._beat_seconds
-        self._beat_at = now
-        if late:
-            self.listener.peers.skip_beats()  # this pod stood still, and has not read yet
-        elif self._could_hear and not self._is_cut_off:
-            self.listener.beat(now)
-        self._could_hear = False
         self.speaker.sweep(now)
         since = now - ASK_SECONDS
         self._asked_at = {session: at for session, at in self._asked_at.items() if at > since}
-        if self.listener.touched or self.draining:
-            self._flush(must_speak=self.draining)
+        if self.draining and self.listener.peers.are_watching():
+            self._must_speak = True
+            self._wake()
         if self.in_use or self.speaker.parts:
             self._listen_on()

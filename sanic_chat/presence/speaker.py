@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..protocol.presence import (
+    ENVELOPE_BYTES,
     MAX_WORDS_BYTES,
     Info,
     Member,
@@ -26,7 +27,7 @@ from ..protocol.presence import (
     size_of,
 )
 from .holds import Hold
-from .own_part import OwnPart, held
+from .own_part import OwnPart
 
 MAX_ENVELOPES = 8
 """The envelopes of one window, wants included."""
@@ -79,7 +80,7 @@ class Speaker:
         self._unwatch: dict[str, None] = {}
         self._first: dict[str, None] = {}
         self._noted: dict[str, None] = {}  # rooms with changes that are not told
-        self._answers: dict[tuple[str, int], dict[str, None]] = {}  # rooms, by pod and request
+        self._answers: dict[str, dict[str, int]] = {}  # of each pod: rooms, by its last request
 
     # -- what happens here -----------------------------------------------------------------
 
@@ -93,8 +94,7 @@ class Speaker:
             part = self._part(room)
         if part is not None:
             part.note(user, hold)
-            if part.has_news:
-                self._noted[room] = None
+            self._noted[room] = None
         if is_first:
             self._first[room] = None
 
@@ -122,9 +122,8 @@ class Speaker:
 
     def wanted_by(self, peer: str, rooms: Iterable[str], req: int) -> None:
         """Answer a pod's request in the next window, and tell it of these rooms from now on."""
-        wanted = self._answers.setdefault((peer, req), {})
         for room in rooms:
-            wanted[room] = None
+            self._answers.setdefault(peer, {})[room] = req
             if room in self.parts or any(True for _ in self._members.users(room)):
                 self._watched(room)
                 self.watchers.setdefault(room, set()).add(peer)
@@ -140,14 +139,13 @@ class Speaker:
 
     def forget(self, peer: str) -> None:
         """Tell a pod of nothing any more: it is gone."""
-        self._answers = {key: rooms for key, rooms in self._answers.items() if key[0] != peer}
+        self._answers.pop(peer, None)
         self.unwatched_by(peer, [room for room, peers in self.watchers.items() if peer in peers])
 
     def adopt(self, room: str, user: str, hold: Hold) -> None:
         """Hold a user for a pod that has left, and cannot tell of it any more."""
-        part = self._part(room)
-        if user not in part.users:
-            part.holds.add(user, hold)
+        is_here = self._members.presences(room, user)[0] > 0
+        self._part(room).holds.add(user, hold, is_here=is_here)
 
     # -- the end of a window ---------------------------------------------------------------
 
@@ -197,13 +195,13 @@ class Speaker:
                 words.add_member(room, member)
 
     def say_goodbye(self, now: float) -> None:
-        """Say the last words: who is held, and that this pod leaves."""
-        words = _Words(self._say, watching=False, req=0)
+        """Say the last words: who is held, so that others hold them in this pod's place."""
+        words = _Words(self._say, leaving=True)
         for room, part in self.parts.items():
-            for user, hold in part.holds.items(now):
-                if words.envelopes < MAX_LAST_ENVELOPES and user not in part.users:
-                    words.add_member(room, held(user, hold, now))
-        words.end(must_speak=True, leaving=True)
+            for member in part.held(now):
+                if words.envelopes < MAX_LAST_ENVELOPES:
+                    words.add_member(room, member)
+        words.end()
 
     def skip(self) -> None:
         """Leave a number out: what was said may be lost, and others are to ask again."""
@@ -225,17 +223,19 @@ class Speaker:
         """Answer requests, with so many envelopes; the rest waits."""
         said = 0
         while self._answers and said < budget:
-            (peer, req), rooms = next(iter(self._answers.items()))
+            peer, rooms = next(iter(self._answers.items()))
+            req = next(iter(rooms.values()))
             parts: dict[str, Part] = {}
             size = 0
-            while rooms and size < MAX_WORDS_BYTES // 3:  # a part has two thirds at most
+            # A part has two thirds of an envelope at most.
+            while size < MAX_WORDS_BYTES // 3 and next(iter(rooms.values()), None) == req:
                 room = next(iter(rooms))
                 del rooms[room]
                 own = self.parts.get(room)
                 part = parts[room] = own.part(now) if own is not None and own.is_watched else []
                 size += _size(room, part)
             if not rooms:
-                del self._answers[peer, req]
+                del self._answers[peer]
             self._send_to(peer, "parts", encode(Parts(self.n, req, parts)))
             said += 1
         return said
@@ -260,7 +260,6 @@ class Speaker:
         if part is None or room in self._own or room in self.watchers:
             return
         part.unwatch()
-        self._noted.pop(room, None)
         if part.is_empty:
             del self.parts[room]
 
@@ -268,12 +267,12 @@ class Speaker:
 class _Words:
     """Puts the words of a window into as few envelopes of a bounded size as it takes."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None], *, watching: bool, req: int) -> None:
+    def __init__(self, say: Callable[[dict[str, Any]], None], **common: Any) -> None:
         self.envelopes = 0
         self._say = say
-        self._common = {"watching": watching, "req": req}
+        self._common = common
         self._fields: dict[str, Any] = {}
-        self._size = 0
+        self._size = ENVELOPE_BYTES
 
     def add_room(self, field: str, room: str) -> None:
         """Say a room in one of the lists of rooms."""
@@ -292,20 +291,20 @@ class _Words:
         self._grow(_size(room, numbers))
         self._fields.setdefault("changes", {})[room] = numbers
 
-    def end(self, *, must_speak: bool, leaving: bool = False) -> None:
-        """Say what is left; an empty envelope if there must be one."""
-        if self._fields or must_speak:
-            self._end_envelope(leaving=leaving)
+    def end(self, *, must_speak: bool = False) -> None:
+        """Say what is left; an empty envelope if there must be one, and was none."""
+        if self._fields or (must_speak and not self.envelopes):
+            self._end_envelope()
 
     def _grow(self, size: int) -> None:
         if self._size + size > MAX_WORDS_BYTES:
             self._end_envelope()
         self._size += size
 
-    def _end_envelope(self, *, leaving: bool = False) -> None:
-        self._say(self._common | self._fields | {"leaving": leaving})
+    def _end_envelope(self) -> None:
+        self._say(self._common | self._fields)
         self._fields = {}
-        self._size = 0
+        self._size = ENVELOPE_BYTES
         self.envelopes += 1
 
 

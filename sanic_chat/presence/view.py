@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..protocol.presence import Info, Member, Numbers, Part, Reason, size_of
-from .holds import SETTLE_SECONDS, Hold, Holds
+from .holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold, Holds
 from .own_part import Size
 
 TOLD = 1
@@ -95,9 +95,8 @@ class View:
             return
         for member in part:
             self._set(bit, member)
-            if not member.sessions and member.hold_ms:
-                hold = Hold(now + member.hold_ms / 1000, member.reason)
-                self._hold(member.user, hold)
+            if member.hold_ms:
+                self._hold(member.user, Hold(now + member.hold_ms / 1000, member.reason))
 
     def remove(self, bit: int, hold: Hold) -> None:
         """Remove a pod: its users are held, in case they come back elsewhere."""
@@ -114,26 +113,28 @@ class View:
         return [user for user in gone if self._bits[user] <= TOLD]
 
     def _hold(self, user: str, hold: Hold) -> None:
-        bits = self._bits.setdefault(user, 0)
-        if bits <= TOLD:
-            self.holds.add(user, hold)
-            if not bits:
-                self._size.bytes += size_of(user, None)
-                self._news[user] = None
+        self.holds.add(user, hold, is_here=self._know(user) > TOLD)
+
+    def _know(self, user: str) -> int:
+        """Keep a user from now on; return its bits."""
+        bits = self._bits.get(user)
+        if bits is not None:
+            return bits
+        self._bits[user] = 0
+        self._size.bytes += size_of(user, None)
+        self._news[user] = None
+        return 0
 
     def _set(self, bit: int, member: Member) -> None:
         user, sessions = member.user, member.sessions
-        bits = self._bits.get(user)
-        before = 0 if bits is None or not bits & bit else 1 + self._more.pop((user, bit), 0)
-        if bits is None:
-            if not sessions:
-                return
-            bits = 0
-            self._size.bytes += size_of(user, None)
+        if not sessions and user not in self._bits:
+            return
+        bits = self._know(user)
+        before = 1 + self._more.pop((user, bit), 0) if bits & bit else 0
         self._bits[user] = bits | bit if sessions else bits & ~bit
         if sessions > 1:
             self._more[user, bit] = sessions - 1
-        if sessions:
+        if sessions > before:
             self.holds.discard(user)
         users = self._users.get(bit, _NOBODY)
         self._users[bit] = Numbers(
@@ -165,7 +166,8 @@ class View:
     def take_changes(self, now: float, *, holds_end: bool) -> Changes:
         """The differences to the call before. `holds_end`: whether holds may come to an end."""
         left = []
-        for user, reason in self.holds.take_ended(now) if holds_end else ():
+        over = now - HEARSAY_SECONDS
+        for user, reason in self.holds.take_ended(over) if holds_end else ():
             bits = self._bits.get(user, OWN)
             if bits <= TOLD:
                 if bits:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..protocol import events
+from ..protocol.presence import Reason
 from .audience import Audience
 from .view import Changes, View
 
@@ -86,7 +87,7 @@ class WatchedRoom:
                 sessions,
                 joined=self._members(changes.joined) if is_named else None,
                 updated=self._members(changes.updated) if is_named else None,
-                left=[events.Departed(*each) for each in changes.left] if is_named else None,
+                left=[_departed(*each) for each in changes.left] if is_named else None,
             )
         )
         if len(event) > MAX_EVENT_BYTES:
@@ -108,3 +109,7 @@ class WatchedRoom:
             info = self.view.info_of(user)
             members.append(events.RosterMember(user, None if info is None else info.content))
         return members
+
+
+def _departed(user: str, reason: Reason) -> events.Departed:
+    return events.Departed(user, "lost" if reason == "drained" else reason)

@@ -16,10 +16,14 @@ import msgspec
 
 from ..errors import BadEnvelope
 
-Reason = Literal["left", "lost", "kicked"]
+Reason = Literal["left", "lost", "kicked", "drained"]
+"""Why a user is not here: `drained` is `lost` of one that was told to come back elsewhere."""
 
 MAX_WORDS_BYTES = 48 * 1024
 """The JSON of one envelope is cut at so many bytes."""
+
+ENVELOPE_BYTES = 96
+"""The bytes of an envelope beside its rooms, at most."""
 
 MEMBER_BYTES = 48
 """The bytes of a member beside its user and info: numbers, reason, punctuation."""
@@ -41,7 +45,10 @@ class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Member(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A user in a room, and its sessions on one pod. With none it is held, for that reason."""
+    """A user in a room, and its sessions on one pod.
+
+    With a hold it is here for so long in any case, and then has left for that reason.
+    """
 
     user: str
     sessions: int
@@ -74,7 +81,7 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     """The rooms that have just got their first member here, or are told by name again."""
     changes: dict[str, Part] = {}
     leaving: bool = False
-    """Whether these are its last words."""
+    """Whether these are last words: whoever hears them holds its users from now on."""
 
 
 class Canary(msgspec.Struct, frozen=True, gc=False):

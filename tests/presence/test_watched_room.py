@@ -196,7 +196,7 @@ def test_a_large_room_is_told_in_numbers() -> None:
     [changed] = told(anna)
     assert [changed[key] for key in ("joined", "updated", "left")] == [None] * 3
     room.change(*users[2 : LARGE_USERS + 2 - SMALL_USERS], sessions=0)
-    for _ in range(5):
+    for _ in range(6):
         room.tell()
     *_, roster = told(anna)
     assert (roster["event"], roster["exact"], roster["users"]) == ("roster", True, SMALL_USERS)

@@ -63,6 +63,7 @@ class Process:
         self.is_dead = False
         self.is_frozen = False
         self._clock = clock
+        self._frozen_at = self._thawed_at = -1e9
         self._due: list[Timer] = []
         self._unread: list[Callable[[], None]] = []
 
@@ -90,9 +91,19 @@ class Process:
         elif not self.is_dead:
             callback()
 
+    def freeze(self) -> None:
+        """Have it stand still."""
+        self.is_frozen = True
+        self._frozen_at = self._clock.now
+
+    def heard_until(self, seconds: float) -> float:
+        """The time until which it has read all, if it needs so long after it stood still."""
+        return self._frozen_at if self._clock.now < self._thawed_at + seconds else self._clock.now
+
     def thaw(self, *, timers_first: bool) -> None:
         """Let it go on: its timers fire, and its socket is read, or the other way round."""
         self.is_frozen = False
+        self._thawed_at = self._clock.now
         due, self._due = self._due, []
         unread, self._unread = self._unread, []
         for part in (due, unread) if timers_first else (unread, due):

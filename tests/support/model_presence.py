@@ -82,6 +82,7 @@ class Client:
         self.told: list[dict[str, Any]] = []
         """All events, each with its `room`."""
         self.on_event: Callable[[Client, dict[str, Any]], None] = lambda client, event: None
+        self.on_closed: Callable[[Client], None] = lambda client: None
 
     @property
     def session(self) -> Session:
@@ -197,6 +198,7 @@ class ModelPod:
             "stream": self.presence.stream_received,
             "want": self.presence.want_received,
             "parts": self.presence.parts_received,
+            "goodbye": lambda pod_id, content: self.presence.goodbye_received(pod_id),
         }
         self._bus = bus
         self._proof = _Proof()
@@ -234,6 +236,7 @@ class ModelPod:
             self.presence.ended(client.session, list(client.rooms), ending)
         del self.clients[client]
         self.hub.remove(client)
+        client.on_closed(client)
 
     def _members(self, room: str) -> list[Client]:
         channel = self.hub.channels.get(NAMES.room_channel(room))
@@ -318,6 +321,7 @@ class ModelPod:
         for client in list(self.clients):
             client.end(CLOSED)
         self.presence.close()
+        self._say(None, "goodbye", b"{}")
         self.is_closed = self.process.is_dead = True
 
 

@@ -1,0 +1,126 @@
+"""Mutants of presence: what pods miss of each other is found out, and nobody is buried alive."""
+
+from __future__ import annotations
+
+from . import Mutant
+
+LISTENER = "sanic_chat/presence/listener.py"
+OWN_PART = "sanic_chat/presence/own_part.py"
+PEERS = "sanic_chat/presence/peers.py"
+PRESENCE = "sanic_chat/presence/presence.py"
+SPEAKER = "sanic_chat/presence/speaker.py"
+VIEW = "sanic_chat/presence/view.py"
+
+MODEL = ("tests/presence/test_presence_model.py",)
+
+MUTANTS = (
+    # -- what was missed is asked for ------------------------------------------------------
+    Mutant(
+        "a number that is missing is a doubt",
+        LISTENER,
+        "        if peer.n != expected:\n",
+        "        if peer.n is None:\n",
+        MODEL,
+    ),
+    Mutant(
+        "a request is repeated until it is answered",
+        LISTENER,
+        "                peer.to_ask = dict.fromkeys(peer.doubts)\n",
+        "                pass\n",
+        MODEL,
+    ),
+    Mutant(
+        "an answer settles no doubt that arose after its request",
+        PEERS,
+        "            if peer.doubts.get(room, request + 1) <= request:\n",
+        "            if room in peer.doubts:\n",
+        MODEL,
+    ),
+    Mutant(
+        "a pod that is heard again after silence is doubted",
+        PEERS,
+        "            peer.is_silent = False\n            peer.n = None\n",
+        "            peer.is_silent = False\n",
+        MODEL,
+    ),
+    Mutant(
+        "the first member of a room is told to those who watch",
+        PRESENCE,
+        "            is_first = is_first and self.listener.peers.are_watching()\n",
+        "            is_first = False\n",
+        MODEL,
+    ),
+    Mutant(
+        "a pod that was silent for a while is still told of what it watches",
+        LISTENER,
+        "        for _, peer in silent:\n",
+        "        for pod_id, peer in silent:\n            self._speaker.forget(pod_id)\n",
+        MODEL,
+    ),
+    Mutant(
+        "who asks is known to watch, be it that its stream was lost",
+        LISTENER,
+        "            peer.watching = True\n",
+        "            pass\n",
+        MODEL,
+    ),
+    Mutant(
+        "words of an old connection are not taken for new ones",
+        LISTENER,
+        "        if peer is None or (peer.n is not None and expected < peer.n):\n",
+        "        if peer is None:\n",
+        MODEL,
+    ),
+    # -- nobody has left who did not --------------------------------------------------------
+    Mutant(
+        "a pod that stood still buries nobody",
+        PRESENCE,
+        "            self._heard_at = now\n            self.listener.beat(now)\n",
+        "            for _ in range(int(now - self._heard_at)):\n"
+        "                self.listener.beat(now)\n            self._heard_at = now\n",
+        MODEL,
+    ),
+    Mutant(
+        "no hold ends while other pods may not be heard",
+        VIEW,
+        "self.holds.take_ended(over) if holds_end else ():",
+        "self.holds.take_ended(over):",
+        MODEL,
+    ),
+    Mutant(
+        "a pod that stood still hears who came back before it lets a hold end",
+        PRESENCE,
+        "        is_sure = not (self._is_cut_off or is_late) and",
+        "        is_sure = not self._is_cut_off and",
+        MODEL,
+    ),
+    Mutant(
+        "other pods have time to say that a user has come back",
+        VIEW,
+        "        over = now - HEARSAY_SECONDS\n",
+        "        over = now\n",
+        MODEL,
+    ),
+    Mutant(
+        "a user who leaves a room that nobody watches yet is held",
+        OWN_PART,
+        "            if hold is not None:\n                self.holds.add",
+        "            if hold is not None and self.is_watched:\n                self.holds.add",
+        MODEL,
+    ),
+    # -- nothing is said or kept for nothing -----------------------------------------------
+    Mutant(
+        "a pod that watches nothing is told of nothing",
+        LISTENER,
+        "        if peer.watching and not watching:\n",
+        "        if False:\n",
+        MODEL,
+    ),
+    Mutant(
+        "what a leaving pod has held is let go of",
+        PRESENCE,
+        "stream.watching or stream.leaving)",
+        "stream.watching)",
+        MODEL,
+    ),
+)
