@@ -69,9 +69,10 @@ class Watchdog:
         self._missed: dict[int, int] = {}
         self._heard: set[int] = set()
         self._started: set[int] = set()
+        self._remembered: set[int] = set()
 
     def has_started(self, pid: int) -> bool:
-        """Whether a worker has ever been ready. It may have died since the last `look`."""
+        """Whether a worker has ever been ready. It may have ended since the last `look` but one."""
         self._hear()
         return pid in self._started
 
@@ -83,7 +84,9 @@ class Watchdog:
         """
         self._hear()
         heard, self._heard = self._heard, set()
-        self._started.intersection_update(living)
+        # Who ends just before this look is asked about after it.
+        self._started &= self._remembered | (now := set(living)) | heard
+        self._remembered = now
         if not self.timeout:
             return []
         self._missed = {pid: 0 if pid in heard else self._missed.get(pid, 0) + 1 for pid in living}
