@@ -62,8 +62,8 @@ def test_what_needs_a_restart(path: Path) -> None:
 def test_which_need_a_restart() -> None:
     """Those that the main process uses for itself, or that a file cannot say of itself."""
     assert set(NEEDS_RESTART) == {
-        "CHAT_BACKLOG", "CHAT_ENV_FILE", "CHAT_HANG_TIMEOUT", "CHAT_LOG_FORMAT",
-        "CHAT_RESTART_LIMIT",
+        "CHAT_ADMIN_LISTEN", "CHAT_BACKLOG", "CHAT_ENV_FILE", "CHAT_HANG_TIMEOUT",
+        "CHAT_LOG_FORMAT", "CHAT_RESTART_LIMIT",
     }  # fmt: skip
 
 

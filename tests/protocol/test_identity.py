@@ -7,4 +7,4 @@ from sanic_chat.protocol.identity import Identity
 
 def test_what_a_token_need_not_say() -> None:
     """A token that names its user only allows everything, joins nothing, has no end, no info."""
-    assert Identity("anna") == ("anna", None, (), None, None)
+    assert Identity("anna") == ("anna", None, (), None, None, None)

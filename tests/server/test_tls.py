@@ -25,6 +25,7 @@ from ..support.harness import (
     memory,
     receive,
 )
+from ..support.rosters import Watcher
 from ..support.tls import Certificate, self_signed_certificate
 
 QUEUE_BYTES = 256 * 1024
@@ -152,11 +153,12 @@ async def test_slow_consumer(server, room):
 async def test_the_end_of_a_connection(server, room, code, frame):
     """Who breaks the protocol or closes is told the code; the end comes once both have said so."""
     async with server.connect(room, events="presence") as peer, RawClient(server) as client:
+        watcher = Watcher(peer)
         await client.request(f"/ws/{room}")
-        assert (await receive(peer))["data"] == {"event": "joined"}
+        await watcher.until(lambda seen: seen.sessions == 2)
         client.send(frame)
         assert await client.close_code() == code
-        assert (await receive(peer))["data"] == {"event": "left"}
+        await watcher.until(lambda seen: seen.sessions == 1)
         if code != 1000:
             client.send(client_frame(CLOSE, code.to_bytes(2, "big")))
         async with asyncio.timeout(DEADLINE / 4):
@@ -166,12 +168,13 @@ async def test_the_end_of_a_connection(server, room, code, frame):
 async def test_clients_that_vanish(server, room):
     """Clients that end without a word of TLS or WebSocket leave their room, and no traceback."""
     async with server.connect(room, events="presence") as peer:
+        watcher = Watcher(peer)
         for end in (b"", client_frame(TEXT, b'{"data": 1}')[:5]):
             async with RawClient(server) as client:
                 await client.request(f"/ws/{room}")
-                assert (await receive(peer))["data"] == {"event": "joined"}
+                await watcher.until(lambda seen: seen.sessions == 2)
                 client.send(end)
-            assert (await receive(peer))["data"] == {"event": "left"}
+            await watcher.until(lambda seen: seen.sessions == 1)
     assert "Traceback" not in server.log
 
 

@@ -33,8 +33,8 @@ SPARE_DESCRIPTORS = 8
 SAME_POD_SECONDS = 1.0
 MEMORY = 64 * 1024 * 1024
 
-ANNOUNCEMENTS = 8
-"""How often it was announced that one of the clients has joined: nobody's words."""
+OWN_PER_SECOND = 4
+"""How often the pods speak to each other at most, and are dropped like their clients' words."""
 
 CALM_SECONDS = 0.3
 """How long the clients talk before a fault strikes."""
@@ -284,8 +284,8 @@ def check(fault: Fault, outcome: Outcome, settings: Settings, *, margin: float) 
     assert outcome.same_pod < SAME_POD_SECONDS + margin
     assert outcome.false_acks == 0
     # Every word either crossed, or its sender was told, or it fell into a gap.
-    announced = ANNOUNCEMENTS if fault.is_absent else 0
-    assert outcome.unavailable <= outcome.dropped.total() <= outcome.unavailable + announced
+    own = outcome.dropped.total() - outcome.unavailable
+    assert 0 <= own <= OWN_PER_SECOND * (1 + outcome.seconds)
     for missed, gaps in zip(outcome.missed, reversed(outcome.gaps), strict=True):
         assert gaps or not missed
     given_up = 1.5 * settings.redis_timeout
