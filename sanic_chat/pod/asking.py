@@ -28,10 +28,14 @@ from ..protocol.asking import (
     parse_question,
     parse_reply,
 )
+from ..protocol.pages import cut
 from .control import Control
 
 PATIENCE_SECONDS = 1.0
 """The time for which answers are waited for."""
+
+MAX_MISSING_BYTES = 3 * 1024
+"""The bytes of the IDs of missing pods that are told; of others only that some are missing."""
 
 MAX_QUESTIONS = 4
 """The questions of one pod that may be under way at the same time."""
@@ -51,7 +55,7 @@ class Outcome(NamedTuple, Generic[T]):
     complete: bool
     """Whether all living pods have answered, and this one knows them all."""
     missing: list[str]
-    """The IDs of the living pods that have not answered, or can't tell."""
+    """The IDs of the living pods that have not answered, or can't tell: the first of them."""
 
 
 class _Handler(NamedTuple):
@@ -148,7 +152,8 @@ class Asking:
             del self._pending[id]
         missing = sorted(pending.awaited | pending.unable)
         complete = not missing and was_proven and self._is_proven()
-        return Outcome(pending.answers, complete, missing)
+        told = cut(missing, len(missing), room=MAX_MISSING_BYTES).entries
+        return Outcome(pending.answers, complete, told)
 
     def _asked(self, pod_id: str, content: bytes) -> None:
         question = parse_question(content)

@@ -32,6 +32,9 @@ BEAT_SECONDS = 1.0
 MAX_PODS = 10_000
 """The pods that are remembered; more are heard, and not counted."""
 
+FULL_SECONDS = 1.0
+"""The least time between two looks for those of them that are gone."""
+
 ALIVE, GOODBYE = "alive", "goodbye"
 """The kinds of what a draining pod says, and a pod at its end."""
 
@@ -63,6 +66,7 @@ class Control:
         self._handlers: dict[str, Handler] = {GOODBYE: self._said_goodbye}
         self.heard: dict[str, float] = {}
         """The moments (`time.monotonic()`) in which other pods were heard last."""
+        self._full_until = 0.0
         self._bad_envelope = RateLimitedWarning()
         self.canary_words: Callable[[], bytes] = lambda: b"{}"
         """Makes the JSON object that a canary carries to all pods, of the kind `canary`."""
@@ -148,6 +152,9 @@ class Control:
     def _note(self, pod_id: str) -> None:
         now = time.monotonic()
         if pod_id not in self.heard and len(self.heard) >= MAX_PODS:
+            if now < self._full_until:
+                return
+            self._full_until = now + FULL_SECONDS
             since = now - LIVING_SECONDS
             self.heard = {known: at for known, at in self.heard.items() if at >= since}
             if len(self.heard) >= MAX_PODS:

@@ -36,6 +36,9 @@ Sender = Annotated[str, Meta(min_length=1, max_length=MAX_SENDER_CHARACTERS)]
 User = Annotated[str, Meta(min_length=1, max_length=MAX_USER_CHARACTERS)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Code = Annotated[int, Meta(ge=4000, le=4999)]
+Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS)]
+Spared = Annotated[list[str], Meta(max_length=MAX_SPARED)]
 
 
 # -- what they send ------------------------------------------------------------------------
@@ -67,11 +70,9 @@ class Disconnect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     user: User | UnsetType = UNSET
     client_id: Id | UnsetType = UNSET
-    code: Annotated[int, Meta(ge=4000, le=4999)] = 4000
-    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS)] = ""
-    spared: Annotated[list[str], Meta(max_length=MAX_SPARED)] = msgspec.field(
-        name="except", default_factory=list
-    )
+    code: Code = 4000
+    reason: Reason = ""
+    spared: Spared = msgspec.field(name="except", default_factory=list)
     revoke: bool = False
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from .api import Code, Limit, Reason, Spared, User
 from .pages import Page
 
 MAX_NAMED_ROOMS_BYTES = 8 * 1024
@@ -24,7 +25,7 @@ class RoomsQuery(msgspec.Struct, frozen=True):
 
     prefix: str
     after: str
-    limit: int
+    limit: Limit
 
 
 class RoomQuery(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ class RoomQuery(msgspec.Struct, frozen=True):
 
     name: str
     after: str
-    limit: int
+    limit: Limit
 
 
 class UserQuery(msgspec.Struct, frozen=True):
@@ -40,17 +41,17 @@ class UserQuery(msgspec.Struct, frozen=True):
 
     user: str
     after: str
-    limit: int
+    limit: Limit
 
 
 class Removal(msgspec.Struct, frozen=True, omit_defaults=True):
     """The sessions of a user, or the one of a client ID, are to be closed."""
 
-    code: int
-    reason: str
-    user: str | None = None
+    code: Code
+    reason: Reason
+    user: User | None = None
     client_id: str | None = None
-    spared: list[str] = []
+    spared: Spared = []
     """The client IDs of sessions of the user that stay."""
     revoked_before: float | None = None
     """Tokens of the user that were issued before this moment, in seconds since 1970, are refused

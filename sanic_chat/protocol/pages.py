@@ -35,13 +35,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     """Whether there are others behind them; then there is at least one entry."""
 
 
-def cut(entries: Iterable[T], limit: int) -> Page[T]:
-    """Make a page of the first entries: at most `limit`, and `MAX_PAGE_BYTES`, but for the first.
+def cut(entries: Iterable[T], limit: int, *, room: int = MAX_PAGE_BYTES) -> Page[T]:
+    """Make a page of the first entries: at most `limit`, and `room` bytes, but for the first.
 
     It takes one more from `entries` than the page has, if there is one.
     """
     page: list[T] = []
-    room = MAX_PAGE_BYTES
     for entry in entries:
         room -= len(_encode(entry)) + 1
         if len(page) == limit or (room < 0 and page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,14 @@ import pytest
 import redis.asyncio
 
 from sanic_chat.errors import TooManyQuestions
-from sanic_chat.pod.asking import MAX_QUESTIONS, PATIENCE_SECONDS, QUESTION, REPLY, Outcome
+from sanic_chat.pod.asking import (
+    MAX_MISSING_BYTES,
+    MAX_QUESTIONS,
+    PATIENCE_SECONDS,
+    QUESTION,
+    REPLY,
+    Outcome,
+)
 from sanic_chat.pod.control import BEAT_SECONDS, LIVING_SECONDS
 from sanic_chat.pod.pod import Pod
 from sanic_chat.protocol.asking import MAX_REPLY_BYTES
@@ -242,3 +250,17 @@ async def test_what_is_no_question(pods: list[Pod], redis: RedisProcess) -> None
     await eventually(lambda: asker.dropped["bad_envelope"] >= 8, "all are counted")
     await eventually(lambda: "x" not in asker.control.living(), "it is not heard any more")
     assert is_whole((await ask(asker))[0], pods)
+
+
+async def test_pods_that_never_were(pods: list[Pod], redis: RedisProcess) -> None:
+    """However many are imitated, only the first of those that are missing are named."""
+    asker = pods[0]
+    names = [f"{number:03}{'x' * 125}" for number in range(100)]
+    async with redis_client(redis) as client:
+        for name in names:
+            await client.publish("realtime:control", f'{{"pod_id":"{name}"}}')
+    await eventually(lambda: asker.control.living() >= {*names}, "all are heard")
+    outcome, _ = await ask(asker)
+    assert not outcome.complete
+    assert outcome.missing == names[: len(outcome.missing)]
+    assert MAX_MISSING_BYTES - 200 < len(json.dumps(outcome.missing)) <= MAX_MISSING_BYTES + 100

@@ -9,7 +9,7 @@ import pytest
 
 from sanic_chat.errors import BadEnvelope
 from sanic_chat.pod import control
-from sanic_chat.pod.control import Control
+from sanic_chat.pod.control import LIVING_SECONDS, Control
 from sanic_chat.protocol.channels import RedisNames
 from sanic_chat.protocol.control import MAX_CONTROL_BYTES
 
@@ -112,3 +112,21 @@ def test_pods_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         pods.two.received(b'{"pod_id":"%d"}' % number)
     assert pods.two.living() == {"0", "1", "2"}
+
+
+def test_a_flood_of_pods_that_never_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While as many are known as may be, it is looked once a second whether some of them are gone,
+    and not for each envelope."""
+    monkeypatch.setattr(control, "MAX_PODS", 3)
+    now = 100.0
+    monkeypatch.setattr(control.time, "monotonic", lambda: now)
+    pods = Pods()
+    for number in range(4):
+        pods.two.received(b'{"pod_id":"%d"}' % number)
+    looked_through = pods.two.heard
+    for number in range(4, 10):
+        pods.two.received(b'{"pod_id":"%d"}' % number)
+    assert pods.two.heard is looked_through
+    now += LIVING_SECONDS + 1
+    pods.two.received(b'{"pod_id":"one"}')
+    assert pods.two.heard.keys() == {"one"}

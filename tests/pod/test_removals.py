@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from sanic_chat.pod import removals
-from sanic_chat.pod.removals import MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
+from sanic_chat.pod.asking import QUESTION
+from sanic_chat.pod.removals import DISCONNECT, MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
 from sanic_chat.protocol.frames import parse_close
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.session.session import State
@@ -149,3 +153,30 @@ async def test_a_drain(crowd: Crowd) -> None:
     crowd.pods[1].cluster.removals.drain_here = None
     assert not (await crowd.cluster.removals.drain(crowd.pods[1].id)).found
     assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"code": 10**30},
+        {"code": 1005},
+        {"reason": "x" * 124},
+        {"user": "anna" * 100},
+        {"spared": ["x"] * 101},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_what_no_pod_says(
+    crowd: Crowd, shared_redis: RedisProcess, wrong: dict[str, Any]
+) -> None:
+    """A removal that no backend can ask for is dropped, counted, and not remembered."""
+    anna = await crowd.open(0, identity=ANNA)
+    pod = crowd.pods[0]
+    removal = {"code": 4000, "reason": "", "user": "anna", **wrong}
+    question = {"id": "0" * 16, "kind": DISCONNECT, "arguments": removal}
+    [channel] = [each for each in pod.control.channels if pod.id.encode() not in each]
+    async with Redis(port=shared_redis.port) as client:
+        await client.publish(channel, json.dumps({"pod_id": "x", QUESTION: question}))
+    await eventually(lambda: pod.dropped["bad_envelope"] == 1, "it is counted")
+    assert anna.state is State.OPEN
+    assert not pod.cluster.removals._kicks
