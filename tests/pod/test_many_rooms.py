@@ -234,13 +234,16 @@ async def test_the_last_of_many_rooms(shared_redis: RedisProcess) -> None:
     """A message to it takes the steps that one to the first does."""
     async with a_pod(shared_redis) as clients:
         session, rooms = await joined(clients, ROOMS)
-        taken: dict[str, list[int]] = {rooms[0]: [], rooms[-1]: []}
-        for room in [*taken] * 10:
-            with steps() as counted:
-                clients.say(session, room=room)
-                await clients.rest()
-            taken[room].append(counted.count)
-        first, last = map(min, taken.values())
+        taken: dict[str, set[int]] = {rooms[0]: set(), rooms[-1]: set()}
+        for attempt in range(100):  # what a busy machine delays may take a few more
+            for room, counts in taken.items():
+                with steps() as counted:
+                    clients.say(session, room=room)
+                    await clients.rest()
+                counts.add(counted.count)
+            first, last = map(min, taken.values())
+            if attempt > 5 and first == last:
+                break
         print(f"{first} steps for a message to the first room, {last} for one to the last")
         assert last == first
 
