@@ -24,6 +24,11 @@ LIMIT = 1000
 
 KEY = "CHAT_API_KEY"
 
+NOT_FOUND = (
+    ". The server has no CHAT_API_KEYS, or has its API at another port (CHAT_ADMIN_LISTEN) or "
+    "below another prefix (CHAT_API_PREFIX)"
+)
+
 PageT = TypeVar("PageT", "RoomsPage", "RoomPage", "UserPage")
 AnswerT = TypeVar("AnswerT")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -218,6 +223,8 @@ def _asked(server: Server, path: str, kind: type[AnswerT], body: Any = None) -> 
     import msgspec
 
     try:
-        return msgspec.json.decode(ask(where, headers=key, body=body), type=kind)
+        return msgspec.json.decode(
+            ask(where, headers=key, body=body, not_found=NOT_FOUND), type=kind
+        )
     except msgspec.DecodeError as error:
         fail(f"{where.partition('?')[0]} answers something else: {error}", REFUSED)

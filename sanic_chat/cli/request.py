@@ -19,11 +19,11 @@ MAX_REFUSAL_BYTES = 2000
 """The bytes of a refusal that are looked at."""
 
 
-def ask(where: str, *, headers: Mapping[str, str], body: Any = None) -> bytes:
+def ask(where: str, *, headers: Mapping[str, str], body: Any = None, not_found: str = "") -> bytes:
     """Return what a URL answers to a GET, or to a POST of `body` as JSON.
 
-    Exits with 1 if it refuses, with 3 if nobody is there. No redirect is followed: who we are is
-    told to nobody else.
+    `not_found` says why there may be no such route. Exits with 1 if it refuses, with 3 if nobody is
+    there. No redirect is followed: who we are is told to nobody else.
     """
     # Only here: --help needs none of it.
     from http.client import HTTPException
@@ -44,7 +44,8 @@ def ask(where: str, *, headers: Mapping[str, str], body: Any = None) -> bytes:
             found: bytes = answer.read()
     except HTTPError as error:
         refusal = sentence(error.read(MAX_REFUSAL_BYTES))
-        fail(f"{shown} answers {error.code}: {refusal}", REFUSED)
+        why = not_found if refusal.startswith("not_found:") else ""
+        fail(f"{shown} answers {error.code}: {refusal}{why}", REFUSED)
     except (URLError, OSError, HTTPException) as error:
         fail(f"{shown} is not there: {error}", NOBODY_THERE)
     return found

@@ -115,7 +115,7 @@ async def test_many_pages(server, environment, room):
         (["who", "a*b"], {}, 1, "bad_room"),
         (["who", "a\x1bb"], {}, 1, r"a room name has"),
         (["user", ""], {}, 1, "bad_query"),
-        (["user", "anna", "--prefix", "/elsewhere"], {}, 1, "not_found"),
+        (["user", "anna", "--prefix", "/elsewhere"], {}, 1, "The server has no CHAT_API_KEYS, or"),
         (["who"], {}, 2, "ROOM"),
         (["rooms"], {"CHAT_URL": "http://127.0.0.1:1"}, 3, "is not there"),
     ],

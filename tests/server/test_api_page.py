@@ -36,7 +36,9 @@ def shell(program: str, **environment: str) -> str:
 def keys() -> dict[str, str]:
     """Keys as the page makes them."""
     commands = PAGE.code_blocks("sh")[0]
-    secret, setting = shell(f'{commands}\necho "$CHAT_API_KEY"; echo "$CHAT_API_KEYS"').split()
+    # A server that is started there has them, too.
+    told = """sh -c 'echo "$CHAT_API_KEY"; echo "$CHAT_API_KEYS"'"""
+    secret, setting = shell(f"{commands}\n{told}").split()
     return {"CHAT_API_KEY": secret, "CHAT_API_KEYS": setting}
 
 
