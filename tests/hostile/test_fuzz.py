@@ -1,4 +1,4 @@
-"""Mutated and random bytes: on upgraded sockets, and on the links to Redis.
+"""Mutated and random bytes: on upgraded sockets, to the HTTP API, and on the links to Redis.
 
 What is sent follows from a seed, which a failing test prints. By default it is always the same;
 with FUZZ_SECONDS it is a new one each time, or FUZZ_SEED:
@@ -21,11 +21,13 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
+from ..support.backend import WITH_API
 from ..support.clients import RawClient, RedisProxy, running_server
 from ..support.frames import take_server_frame
 from ..support.fuzzing import (
     SECONDS,
     SEED,
+    api_requests,
     assert_is_message,
     frames,
     mutate,
@@ -50,7 +52,9 @@ def tell_the_seed() -> None:
 
 @pytest.fixture
 def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
-    with running_server(REDIS_URL=shared_redis.url, CHAT_UNSUBSCRIBE_DELAY="0.1") as server:
+    with running_server(
+        REDIS_URL=shared_redis.url, CHAT_UNSUBSCRIBE_DELAY="0.1", **WITH_API
+    ) as server:
         yield server
 
 
@@ -59,12 +63,15 @@ async def disturb(server: ServerProcess, random: Random, until: Callable[[], boo
     for number in count():
         if until():
             return number
-        request, stream = upgrade_request(random), frames(random)
+        if random.random() < 0.8:
+            request, stream = upgrade_request(random), frames(random)
+        else:
+            request, stream = b"", api_requests(random)
         if random.random() < 0.8:
             stream = mutate(random, stream)
         if random.random() < 0.1:
             stream += random.randbytes(random.randrange(5000))
-        if random.random() < 0.2:
+        if request and random.random() < 0.2:
             request = mutate(random, request)
         await disturb_once(server, random, request, stream)
     raise AssertionError("not reached")
@@ -79,7 +86,7 @@ async def disturb_once(
     with suppress(OSError):  # the server may have had enough
         async with RawClient(server) as client:
             while rest:
-                size = random.choice((1, 7, 100, len(request), len(rest)))
+                size = random.choice((1, 7, 100, len(request) or 1000, len(rest)))
                 client.send(rest[:size])
                 rest = rest[size:]
                 await client.writer.drain()
@@ -91,6 +98,7 @@ async def disturb_once(
             async with asyncio.timeout(DEADLINE):
                 while data := await client.reader.read(65536):
                     received += data
+    assert b"HTTP/1.1 500" not in received
     head, _, body = received.partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 101"):
         answer = bytearray(body)

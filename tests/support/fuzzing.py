@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from random import Random
+from urllib.parse import quote
 from uuid import uuid4
 
 from websockets.asyncio.client import ClientConnection
 
+from .backend import SECRET
 from .clients import RawClient
 from .frames import client_frame
 from .harness import DEADLINE, ServerProcess, memory
@@ -140,6 +142,38 @@ def upgrade_request(random: Random) -> bytes:
     """A good handshake, into some room or none."""
     path = random.choice(("", "/lobby", "/kitchen", "?room=lobby", "?events=system,presence"))
     return RawClient.handshake(f"/ws{path}")
+
+
+def api_requests(random: Random) -> bytes:
+    """Some requests of a backend on one connection, with its key: good ones, and such as are not.
+
+    They disconnect nobody that there is, and drain no pod.
+    """
+    requests = b""
+    for _ in range(random.randrange(1, 5)):
+        target = random.choice(("room", "user", "rooms", "id"))
+        room = random.choice(ROOMS)
+        posts = [
+            {"data": json.loads(message(random)), target: [room] if target == "rooms" else room}
+            for _ in range(random.choice((1, 2, 100, 101)))
+        ]
+        path, body = random.choice(
+            (
+                ("publish", posts),
+                ("publish", {"data": 1, "room": "lobby", "id": str(uuid4())}),
+                ("disconnect", {target: room, "code": random.choice((4000, 10**30, None))}),
+                ("drain", {"pod_id": room}),
+                (f"rooms?prefix={quote(room)}&limit={random.choice(('1', '1e9', ''))}", None),
+                (f"{random.choice(('room?name', 'user?id'))}={quote(room)}", None),
+            )
+        )
+        content = b"" if body is None else json.dumps(body).encode()
+        method = "GET" if body is None else "POST"
+        requests += (
+            f"{method} /api/chat-api/{path} HTTP/1.1\r\nHost: here\r\n"
+            f"Authorization: Bearer {SECRET}\r\nContent-Length: {len(content)}\r\n\r\n"
+        ).encode() + content
+    return requests
 
 
 # -- who is disturbed, and who must not be -----------------------------------------------------
