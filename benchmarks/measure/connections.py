@@ -10,7 +10,7 @@ from tests.support.harness import RedisProcess
 
 from ..load.check import Faults
 from ..load.client import Client
-from ..load.crowd import connect_all, make_clients, must_open
+from ..load.crowd import CannotMeasure, connect_all, make_clients, must_open
 from ..load.loop import Loop
 from ..results.result import Latency, Result
 from ..scenarios import Connects, Idle, Storm
@@ -28,7 +28,10 @@ PROBE_SECONDS = 10.0
 
 
 def measure_idle(scenario: Idle, server: Server, *, loop: Loop, redis: RedisProcess) -> Result:
-    """Memory of connections, in rooms of 50, that are open and silent."""
+    """Memory of connections, in rooms of 50, that are open and silent.
+
+    The server must be a new one. Raises CannotMeasure if it takes no more memory than before.
+    """
     _warm_up(loop, server, scenario.settle)
     before = resident_bytes(server.pids)
     with _clients(loop, server, scenario.connections, per_room=50) as clients:
@@ -37,6 +40,10 @@ def measure_idle(scenario: Idle, server: Server, *, loop: Loop, redis: RedisProc
         loop.run(time.monotonic() + 2 * scenario.settle)
         meter.stop()
         grown = resident_bytes(server.pids) - before
+        if grown <= 0:
+            raise CannotMeasure(
+                f"{scenario.connections} connections take no memory that it had not"
+            )
         return _result(
             scenario,
             server,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -43,7 +44,7 @@ class Comparison:
     @property
     def distance(self) -> float:
         """The distance, as a share, of the old one's two medians from each other."""
-        return abs(self.again / self.old - 1)
+        return abs(_quotient(self.again, self.old) - 1)
 
     @property
     def excused(self) -> float:
@@ -87,12 +88,19 @@ def compare(results: list[Result]) -> Comparison:
         old=median(costs[OLD]),
         again=median(costs[AGAIN]),
         new=median(costs[NEW]),
-        spread=median(abs(again / old - 1) for old, again in pairs),
-        ratio=median(costs[NEW]) / median(costs[OLD] + costs[AGAIN]),
+        spread=median(abs(_quotient(again, old) - 1) for old, again in pairs),
+        ratio=_quotient(median(costs[NEW]), median(costs[OLD] + costs[AGAIN])),
         latency_ratios=latency_ratios(new, both_old),
         disturbed=sum(is_disturbed(result) for result in results),
         result=new,
     )
+
+
+def _quotient(cost: float, other: float) -> float:
+    """How many times another cost one is; the clock of CPU time may have seen nothing of either."""
+    if other:
+        return cost / other
+    return inf if cost else 1.0
 
 
 def cost(result: Result) -> float:
@@ -101,8 +109,8 @@ def cost(result: Result) -> float:
 
 
 def is_disturbed(result: Result) -> bool:
-    """Whether others took more of the cores than a round may stand."""
-    return result.others_cpu > MAX_OTHERS
+    """Whether others took more of the cores than a round may stand; memory stands any."""
+    return result.kib_per_connection is None and result.others_cpu > MAX_OTHERS
 
 
 def beside(found: Comparison, measured: Mapping[str, Comparison]) -> dict[str, float]:

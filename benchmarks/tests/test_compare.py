@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ..compare import checkout
-from ..results.comparison import AGAIN, NEW, OLD, Comparison, beside, compare, row
+from ..results.comparison import AGAIN, NEW, OLD, Comparison, beside, compare, is_disturbed, row
 from ..results.result import Latency, Result
 
 SAME = [1.0, 1.0, 1.0]
@@ -44,6 +45,7 @@ def rounds(
         pytest.param([1.03, 1.03, 1.03], [1.04, 1.04, 1.04], False, id="the old one, too"),
         pytest.param([1.2, 0.8, 1.0], [1.06, 1.06, 1.06], True, id="no more than 5 % is excused"),
         pytest.param([1.04, 0.96, 1.0], [0.5, 0.5, 0.5], False, id="faster"),
+        pytest.param(SAME, [0.0, 0.0, 0.0], False, id="nothing"),
     ],
 )
 def test_slower_is_what_noise_does_not_explain(
@@ -53,6 +55,15 @@ def test_slower_is_what_noise_does_not_explain(
     found = compare(rounds(SAME, again, new))
     assert found.is_slower == is_slower
     assert ("**slower**" in row(found, {})) == is_slower
+
+
+@pytest.mark.parametrize(("new", "is_slower"), [(SAME, True), ([0.0, 0.0, 0.0], False)])
+def test_an_old_one_without_a_cost(new: list[float], is_slower: bool) -> None:
+    """Nothing is twice nothing, and something is infinitely more."""
+    nothing = [0.0, 0.0, 0.0]
+    found = compare(rounds(nothing, nothing, new))
+    assert found.is_slower == is_slower
+    assert "`room_100`" in row(found, {})
 
 
 def test_the_new_latencies_are_told_in_milliseconds() -> None:
@@ -94,6 +105,13 @@ def test_what_has_nothing_beside_it_is_told_alone() -> None:
     measured = mixed_and_plain()
     assert beside(measured["talker"], measured) == {}
     assert beside(measured["talker_pings"], {}) == {}
+
+
+@pytest.mark.parametrize(("kib", "disturbed"), [(None, True), (1.9, False)])
+def test_others_disturb_what_takes_time(kib: float | None, disturbed: bool) -> None:
+    """What a connection weighs is the same, however busy the cores are."""
+    [result, *_] = rounds(SAME, SAME, SAME)
+    assert is_disturbed(replace(result, others_cpu=1.0, kib_per_connection=kib)) == disturbed
 
 
 def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
