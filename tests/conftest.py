@@ -111,12 +111,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, and give tests of 10 000 examples the time they need."""
+    """Begin with the longest, and give those that compute the time they need on a busy machine."""
     items.sort(key=lambda item: item.path.parent.name != "soak")
-    if PROFILE == "thorough":
-        for item in items:
-            if item.get_closest_marker("hypothesis"):
-                item.add_marker(pytest.mark.timeout(3600))
+    seconds = 3600 if PROFILE == "thorough" else 600
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 @contextmanager
