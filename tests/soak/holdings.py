@@ -59,6 +59,8 @@ def unrest(holding: Holding) -> dict[str, Any]:
         "waiting for Redis": holding["waiting_to_publish"],
         "waiting for an answer": holding["waiting_answers"],
         "waiting for a receipt": holding["waiting_receipts"],
+        "users that may come back": holding["held_users"],
+        "questions under way": holding["questions"],
     }
     return {what: seen for what, seen in looks.items() if seen}
 

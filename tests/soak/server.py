@@ -51,6 +51,8 @@ async def inspect(request: Request) -> HTTPResponse:
             "waiting_to_publish": pod.broker.publisher.queued,
             "waiting_answers": len(pod.answers.waiting),
             "waiting_receipts": len(pod.receipts.waiting),
+            "held_users": sum(len(part.holds) for part in pod.presence.speaker.parts.values()),
+            "questions": len(pod.cluster.asking._pending),
         }
     )
 

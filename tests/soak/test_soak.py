@@ -19,6 +19,7 @@ from random import Random
 import pytest
 from redis.asyncio import Redis
 
+from ..support.backend import WITH_API
 from ..support.harness import RedisProcess, ServerProcess, StartServer, eventually
 from .faults import FAULTS, harm
 from .holdings import Holding, assert_nothing_left, assert_same_level, level_text, settled
@@ -27,8 +28,9 @@ from .visitors import KINDS, come_and_go
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 ROUND_SECONDS = 18.0
-REST_SECONDS = 4.0
-"""About what a rest takes: the slowest visitor leaves, and empty rooms are given up."""
+REST_SECONDS = 19.0
+"""About what a rest takes: the slowest visitor leaves, empty rooms are given up, and who was lost
+does not come back."""
 ROUNDS = max(2, int((SECONDS - 10) / (ROUND_SECONDS + REST_SECONDS)))
 
 WORKERS = 2
@@ -42,6 +44,7 @@ SETTINGS = {
     "CHAT_SEND_QUEUE_BYTES": str(256 * 1024),
     "CHAT_STATS_INTERVAL": "0.2",
     "CHAT_UNSUBSCRIBE_DELAY": "0.5",
+    **WITH_API,
 }
 
 pytestmark = [

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+from ..support.backend import backend
 from ..support.clients import RawClient
 from ..support.frames import client_frame
 from ..support.harness import DEADLINE, ServerProcess
@@ -266,11 +267,35 @@ async def web_visitor(server: ServerProcess, random: Random) -> None:
             assert status in {"/nothing": (404,), "/ready": (200, 503)}.get(path, (200,))
 
 
+async def backend_program(server: ServerProcess, random: Random) -> None:
+    """Speaks to a client, asks where it is, may send it away; is told if that can't be now."""
+    room = str(uuid4())
+    async with (
+        accept(server, f"/{room}?events=system") as visitor,
+        backend(server.http) as program,
+    ):
+        client_id = (await visitor.hear_event("welcome"))["client_id"]
+        for answer in (
+            await program.publish(1, room=room),
+            await program.publish(2, rooms=[room, "lounge"]),
+            await program.get("/room", name=room),
+            await program.get("/rooms", limit=10),
+        ):
+            assert answer.status_code in (200, 503), answer.text
+        if random.random() < 0.8:  # who is sent away is present for 15 s more
+            await visitor.leave()
+            return
+        answer = await program.post("/disconnect", {"client_id": client_id, "code": 4001})
+        assert answer.status_code in (200, 503), answer.text
+        if answer.status_code == 200 and answer.json()["disconnected"]:
+            assert await visitor.client.close_code() == 4001
+
+
 Kind = Callable[[ServerProcess, Random], Awaitable[None]]
 
 BRIEF: tuple[Kind, ...] = (
     room_founder, room_changer, room_collector, doubter, listener, rude_one, impatient_one,
-    bad_handshaker, babbler, web_visitor,
+    bad_handshaker, babbler, web_visitor, backend_program,
 )  # fmt: skip
 BRIEF_AT_A_TIME = 4
 KINDS = (*BRIEF, slow_one, silent_one, dead_one)
