@@ -35,6 +35,8 @@ def hold_of(ending: Ending, now: float, reconnect_at: float | None = None) -> Ho
     """The hold of a session's end. `reconnect_at`: a drain told it to come back then."""
     if reconnect_at is not None:
         return Hold(max(now + LOST_SECONDS, reconnect_at + RETURN_SECONDS), "drained")
+    if ending.by is EndedBy.BACKEND:
+        return Hold(now + SETTLE_SECONDS, "kicked")
     if ending.by is not EndedBy.CLIENT:
         return Hold(now + LOST_SECONDS, "lost")
     seconds = RELOAD_SECONDS if ending.code == GOING_AWAY else SETTLE_SECONDS

@@ -177,6 +177,7 @@ def test_one_window_is_one_envelope() -> None:
         (Ending(EndedBy.SERVER, 1013, ""), "lost", 15),
         (Ending(EndedBy.SILENCE, None, ""), "lost", 15),
         (LOST, "lost", 15),
+        (Ending(EndedBy.BACKEND, 4000, ""), "kicked", 0.75),
     ],
 )
 def test_how_long_a_user_is_held(ending: Ending, reason: str, seconds: float) -> None:
