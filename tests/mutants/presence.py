@@ -12,6 +12,7 @@ SPEAKER = "sanic_chat/presence/speaker.py"
 VIEW = "sanic_chat/presence/view.py"
 
 MODEL = ("tests/presence/test_presence_model.py",)
+SEQUENCES = ("tests/presence/test_sequences.py",)
 
 MUTANTS = (
     # -- what was missed is asked for ------------------------------------------------------
@@ -34,7 +35,7 @@ MUTANTS = (
         PEERS,
         "            if peer.doubts.get(room, request + 1) <= request:\n",
         "            if room in peer.doubts:\n",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "a pod that is heard again after silence is doubted",
@@ -62,14 +63,14 @@ MUTANTS = (
         LISTENER,
         "            peer.watching = True\n",
         "            pass\n",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "words of an old connection are not taken for new ones",
         LISTENER,
         "        if peer is None or (peer.n is not None and expected < peer.n):\n",
         "        if peer is None:\n",
-        MODEL,
+        SEQUENCES,
     ),
     # -- nobody has left who did not --------------------------------------------------------
     Mutant(
@@ -92,21 +93,21 @@ MUTANTS = (
         PRESENCE,
         "        is_sure = not (self._is_cut_off or is_late) and",
         "        is_sure = not self._is_cut_off and",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "other pods have time to say that a user has come back",
         VIEW,
         "        over = now - HEARSAY_SECONDS\n",
         "        over = now\n",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "a user who leaves a room that nobody watches yet is held",
         OWN_PART,
         "            if hold is not None:\n                self.holds.add",
         "            if hold is not None and self.is_watched:\n                self.holds.add",
-        MODEL,
+        SEQUENCES,
     ),
     # -- nothing is said or kept for nothing -----------------------------------------------
     Mutant(
@@ -114,13 +115,13 @@ MUTANTS = (
         LISTENER,
         "        if peer.watching and not watching:\n",
         "        if False:\n",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "what a leaving pod has held is let go of",
         PRESENCE,
         "stream.watching or stream.leaving)",
         "stream.watching)",
-        MODEL,
+        SEQUENCES,
     ),
 )

@@ -74,7 +74,7 @@ class Truth:
     down: tuple[float, float] = (inf, -inf)
     """From when till when Redis was away for the last time."""
     heard_from: float = 0.0
-    """The time since which there was no such pod, and all know that."""
+    """The time from which on all know of such pods, and of those that died."""
     noisy_until: float = 0.0
     """Words may have been lost; see `CALM_SECONDS`."""
     absences: dict[tuple[str, str], list[Absence]] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Truth:
         early, late = (4.0, RECOVERY_SECONDS + 2.0) if is_noisy else (0.01, 2.0)
         seen = client.seen[room]
         told = [each["user"] for each in event["left"]]
-        all_are_heard = now > self.heard_from and not is_noisy
+        all_are_heard = now > self.heard_from and not (self.unheard.total() or is_noisy)
         if seen.complete and now - seen.since > 1.0 and all_are_heard:
             told += [each["user"] for each in event["joined"]]
         for user in told:
@@ -254,6 +254,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.pod().kill()
         self.have_died = True
         self.truth.look()
+        self.truth.heard_from = self.clock.now + LOST_SECONDS + HEARD_SECONDS
 
     @precondition(lambda self: len(self.cluster.living()) > 1)
     @rule(seed=seeds, seconds=st.sampled_from((0.5, MAX_DRAIN_SECONDS)), acts=acts)
@@ -286,14 +287,15 @@ class PresenceMachine(RuleBasedStateMachine):
     def unheard(self, pod: ModelPod, seconds: float, mend: Callable[[], None]) -> None:
         """Have a pod not be heard for a time."""
         self.truth.unheard[pod.id] += 1
-        self.truth.heard_from = inf
         self.truth.look()
 
         def end() -> None:
             mend()
             self.truth.unheard[pod.id] -= 1
             self.truth.look()
-            self.truth.heard_from = inf if self.truth.unheard.total() else self.clock.now + 3.0
+            if not self.truth.unheard.total():
+                heard_from = self.clock.now + HEARD_SECONDS
+                self.truth.heard_from = max(self.truth.heard_from, heard_from)
 
         self.clock.call_at(self.clock.now + seconds, end)
 
@@ -342,7 +344,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.bus.unstick(pod.id, late)
         self.act(acts, late / (acts + 1))
 
-    @rule(seed=seeds, seconds=long_seconds, loss=st.sampled_from((0.1, 0.4)), acts=acts)
+    @rule(seed=seeds, seconds=long_seconds, loss=st.sampled_from((0.2, 0.5)), acts=acts)
     def words_are_lost(self, seed: int, seconds: float, loss: float, acts: int) -> None:
         self.random.seed(seed)
         self.noise(seconds)
@@ -387,6 +389,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.clock.pass_(RECOVERY_SECONDS)
         for client, room, told in self.told():
             assert told >= set(self.truth.users(room)), f"missing on {client.pod.id} in {room}"
+        self.act(6, 0.5)
         self.clock.pass_(LONGEST_HOLD_SECONDS)
         for client, room, told in self.told():
             users = self.truth.users(room)
@@ -487,7 +490,7 @@ class FivePodsMachine(PresenceMachine):
 
 TestThreePods = PresenceMachine.TestCase
 TestThreePods.settings = settings(
-    max_examples=settings().max_examples, stateful_step_count=12, report_multiple_bugs=False
+    max_examples=2 * settings().max_examples, stateful_step_count=12, report_multiple_bugs=False
 )
 TestFivePods = FivePodsMachine.TestCase
 TestFivePods.settings = settings(

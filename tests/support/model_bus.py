@@ -143,6 +143,8 @@ class Bus:
         self.is_down = False
         self.loss = 0.0
         """The share of what is lost on the way to each pod."""
+        self.lost: set[str] = set()
+        """Kinds of words that no other pod gets."""
         self.delay = 0.05
         """The longest time that a word takes."""
         self.said: list[tuple[float, str, str]] = []
@@ -176,6 +178,7 @@ class Bus:
             pod = self._pods.get(pod_id)
             if (
                 pod is None
+                or (kind in self.lost and pod_id != sender)
                 or pod.process.is_dead
                 or not self.links[pod_id].is_subscribed
                 or self._random.random() < self.loss

@@ -293,8 +293,8 @@ class ModelPod:
             self.cut_off()
         proof.number += 1
         proof.under_way, proof.missed = proof.number, 0
-        words = json.loads(self.presence.canary_words()) | {"number": proof.number}
-        self._say(None, "canary", json.dumps(words).encode())
+        words = self.presence.canary_words()
+        self._say(None, "canary", b'{"number":%d,%b' % (proof.number, words[1:]))
 
     # -- its end ---------------------------------------------------------------------------
 

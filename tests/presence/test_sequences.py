@@ -1,0 +1,344 @@
+"""Sequences on several pods that must come out right: who has left when, and who has not.
+
+The pods are a model's (tests/support/model_presence.py); time is the test's.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from sanic_chat.presence.holds import LOST_SECONDS, RELOAD_SECONDS, SETTLE_SECONDS
+from sanic_chat.presence.peers import FORGET_BEATS
+from sanic_chat.presence.presence import IN_USE_SECONDS, UNWATCH_SECONDS, WINDOW_SECONDS
+from sanic_chat.session.handler import EndedBy, Ending
+
+from ..support.model_bus import Bus, Clock
+from ..support.model_presence import CLOSED, LEFT, LOST, RELOADED, Client, Cluster, ModelPod
+
+ROOM = "lobby"
+PHASES = [0.0, 0.07, 0.13, 0.19, 0.25]
+"""Seconds by which windows of different pods are apart."""
+
+
+class Stage:
+    """Some pods, of which the last one has a client that watches."""
+
+    def __init__(self, pods: int = 3, *, watched: str = ROOM) -> None:
+        self.clock = Clock()
+        self.bus = Bus(self.clock, Random(1))
+        self.cluster = Cluster(self.clock, self.bus)
+        self.pods = [self.cluster.start() for _ in range(pods)]
+        self.clock.pass_(3.0)
+        self.watcher = self.connect("watcher", self.pods[-1], watched, watch=True)
+        self.clock.pass_(3.0)
+
+    def connect(self, user: str, pod: ModelPod, room: str = ROOM, *, watch: bool = False) -> Client:
+        client = self.cluster.connect(pod, user)
+        client.join(room, watch=watch)
+        return client
+
+    def told(self, client: Client | None = None) -> list[tuple[str, str]]:
+        """What a client was told since the last call: who has joined, and who left, and why."""
+        client = client or self.watcher
+        told, client.told = client.told, []
+        changes = [event for event in told if event["event"] == "changed"]
+        return [
+            change
+            for event in changes
+            for change in (
+                *((each["user"], "joined") for each in event["joined"]),
+                *((each["user"], each["reason"]) for each in event["left"]),
+            )
+        ]
+
+    def users(self, client: Client | None = None, room: str = ROOM) -> set[str]:
+        """The users that a client takes for present."""
+        members = (client or self.watcher).seen[room].members
+        assert members is not None
+        return set(members)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("ending", "away"),
+    [
+        (LEFT, 0.05),
+        (LEFT, SETTLE_SECONDS - 0.01),
+        (RELOADED, 0.034),
+        (RELOADED, RELOAD_SECONDS - 0.01),
+        (CLOSED, 2.0),
+        (Ending(EndedBy.SERVER, 1013, ""), 2.0),
+        (LOST, LOST_SECONDS - 0.01),
+    ],
+)
+def test_who_moves(ending: Ending, away: float, before: bool, phase: float) -> None:
+    """A user who comes back within the hold, or has done so `before` the end, was never away."""
+    stage = Stage()
+    anna = stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(2.0)
+    stage.connect("bert", stage.pods[1])  # begins a window there
+    stage.clock.pass_(phase)
+    assert ("anna", "joined") in stage.told()
+    if before:
+        again = stage.connect("anna", stage.pods[1])
+        stage.clock.pass_(0.05)
+        anna.end(ending)
+    else:
+        anna.end(ending)
+        stage.clock.pass_(away)
+        again = stage.connect("anna", stage.pods[1])
+    stage.clock.pass_(20.0)
+    assert [change for change in stage.told() if change[0] == "anna"] == []
+    again.end(LEFT)
+    stage.clock.pass_(2.0)
+    assert stage.told() == [("anna", "left")]
+
+
+def test_the_last_hold_decides() -> None:
+    """A laptop that is lost at 0 s, and a phone that says goodbye at 5 s: lost at 15 s."""
+    for pods in ((0, 1), (1, 0), (0, 0), (2, 2)):
+        stage = Stage()
+        laptop, phone = (stage.connect("anna", stage.pods[pod]) for pod in pods)
+        stage.clock.pass_(1.0)
+        laptop.end(LOST)
+        stage.clock.pass_(5.0)
+        phone.end(LEFT)
+        assert stage.told() == [("anna", "joined")]
+        stage.clock.pass_(LOST_SECONDS - 5.0)
+        assert stage.told() == []
+        stage.clock.pass_(1.0)
+        assert stage.told() == [("anna", "lost")]
+
+
+def test_who_was_sent_elsewhere_and_is_there_may_leave() -> None:
+    """The hold of a drain is over with the new session, which came before the old one's end."""
+    stage = Stage()
+    old = stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    stage.pods[0].presence.told_to_reconnect(old.session, stage.clock.now + 1.0)
+    stage.clock.pass_(1.0)
+    new = stage.connect("anna", stage.pods[1])
+    stage.clock.pass_(0.5)
+    old.end(CLOSED)
+    stage.clock.pass_(2.0)
+    new.end(LEFT)
+    stage.clock.pass_(2.0)
+    assert stage.told() == [("anna", "joined"), ("anna", "left")]
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_roster_has_who_is_held(is_watched: bool) -> None:
+    """A user who is away while the first watcher of a pod comes, be it the first of the room."""
+    stage = Stage(watched=ROOM if is_watched else "elsewhere")
+    anna = stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    anna.end(CLOSED)
+    stage.clock.pass_(0.05)
+    watcher = stage.connect("bert", stage.pods[1], watch=True)
+    stage.clock.pass_(1.5)
+    assert "anna" in stage.users(watcher)
+    stage.connect("anna", stage.pods[1])
+    stage.clock.pass_(20.0)
+    assert stage.told(watcher) == []
+
+
+def test_last_words() -> None:
+    """Who is held by a pod that leaves is in the rosters of those that begin to watch later."""
+    stage = Stage()
+    for number in range(300):
+        stage.connect(f"user {number}", stage.pods[0], f"room {number % 4}")
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    stage.pods[0].close()
+    stage.clock.pass_(1.0)
+    for number in range(4):
+        watcher = stage.connect("bert", stage.pods[1], f"room {number}", watch=True)
+        stage.clock.pass_(1.5)
+        assert len(stage.users(watcher, f"room {number}")) == 76
+    stage.clock.pass_(20.0)
+    assert stage.told() == [("anna", "joined"), ("anna", "lost")]
+    stage.clock.pass_(IN_USE_SECONDS)
+    assert not any(each.holds for each in stage.pods[1].presence.speaker.parts.values())
+
+
+def test_last_words_to_a_pod_that_has_just_started() -> None:
+    """It lets go of what it holds for others, too."""
+    stage = Stage()
+    anna = stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    anna.end(CLOSED)
+    stage.watcher.end(LEFT)
+    stage.clock.pass_(UNWATCH_SECONDS + 1.0)
+    new = stage.cluster.start()
+    stage.clock.pass_(2.0)
+    stage.pods[0].close()
+    stage.clock.pass_(LOST_SECONDS + 2.0)
+    assert new.presence.speaker.parts == {}
+
+
+def test_a_pod_stands_still() -> None:
+    """Its timers fire before it reads; it buries nobody, and misses nobody afterwards."""
+    for timers_first in (True, False):
+        stage = Stage()
+        still = stage.pods[-1]
+        moving = stage.connect("moving", stage.pods[0])
+        stage.connect("anna", stage.pods[0])
+        stage.clock.pass_(1.0)
+        observer = stage.connect("observer", stage.pods[0], watch=True)
+        stage.clock.pass_(3.0)
+        stage.told()
+        moving.end(RELOADED)
+        stage.clock.pass_(0.5)
+        still.process.freeze()
+        stage.clock.pass_(1.0)
+        stage.connect("moving", stage.pods[1])
+        stage.clock.pass_(19.0)
+        assert stage.told(observer) == [("watcher", "lost")]
+        still.process.thaw(timers_first=timers_first)
+        stage.clock.pass_(4.0)
+        assert stage.told() == []
+        assert stage.told(observer) == [("watcher", "joined")]
+        stage.connect("carl", stage.pods[0])  # it is told of the room as before
+        stage.clock.pass_(2.0)
+        assert stage.told() == [("carl", "joined")]
+        assert stage.users() == {"watcher", "moving", "anna", "observer", "carl"}
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_redis_is_away(is_noticed: bool) -> None:
+    """For 12 s: nobody has left who is there; rosters say meanwhile that some may be missing."""
+    stage = Stage()
+    lost = stage.connect("lost", stage.pods[0])
+    for number, pod in enumerate(stage.pods):
+        stage.connect(f"user {number}", pod)
+    stage.clock.pass_(2.0)
+    lost.end(LOST)
+    stage.clock.pass_(6.0)
+    stage.told()
+    stage.bus.is_down = True
+    for pod in stage.pods if is_noticed else ():
+        pod.cut_off()
+    stage.clock.pass_(4.0)
+    stage.watcher.ask(ROOM)
+    stage.clock.pass_(1.0)
+    assert not stage.watcher.seen[ROOM].complete
+    stage.connect("lost", stage.pods[1])
+    stage.clock.pass_(7.0)
+    stage.bus.is_down = False
+    stage.clock.pass_(10.0)
+    assert stage.told() == []
+    assert stage.watcher.seen[ROOM].complete
+    assert stage.users() == {"watcher", "lost", "user 0", "user 1", "user 2"}
+
+
+def test_a_pod_is_killed() -> None:
+    """Its users are lost fifteen seconds later, told by all pods within a second."""
+    stage = Stage()
+    other = stage.connect("other", stage.pods[1], watch=True)
+    stage.connect("anna", stage.pods[0])
+    stage.connect("back", stage.pods[0])
+    stage.clock.pass_(2.0)
+    stage.told(), stage.told(other)
+    stage.pods[0].kill()
+    stage.clock.pass_(3.0)
+    stage.connect("back", stage.pods[1])
+    stage.clock.pass_(LOST_SECONDS - 4.5)
+    assert stage.told() == stage.told(other) == []
+    stage.clock.pass_(3.5)
+    assert stage.told() == stage.told(other) == [("anna", "lost")]
+    times = [client.seen[ROOM].told_at for client in (stage.watcher, other)]
+    assert abs(times[0] - times[1]) < 1.5
+
+
+def test_a_pod_that_was_buried_wakes() -> None:
+    """All its members are there again, though no number is missing."""
+    stage = Stage()
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    stage.bus.links[stage.pods[0].id].is_publishing = False
+    stage.clock.pass_(20.0)
+    assert stage.told() == [("anna", "joined"), ("anna", "lost")]
+    stage.bus.links[stage.pods[0].id].is_publishing = True
+    stage.clock.pass_(5.0)
+    assert stage.told() == [("anna", "joined")]
+
+
+def test_words_of_an_old_connection() -> None:
+    """They come after words of the new one, and change nothing any more."""
+    stage = Stage()
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    watching, link = stage.pods[-1], stage.bus.links[stage.pods[-1].id]
+    link.stuck = []
+    stage.watcher.unwatch(ROOM)
+    stage.clock.pass_(UNWATCH_SECONDS + 3 * WINDOW_SECONDS)
+    watching.cut_off()
+    stuck, link.stuck = link.stuck, None
+    stage.watcher.watch(ROOM)
+    stage.clock.pass_(3.0)
+    for word in stuck:
+        word()
+    stage.clock.pass_(3.0)
+    stage.connect("bert", stage.pods[0])
+    stage.clock.pass_(2.0)
+    assert stage.users() == {"anna", "bert", "watcher"}
+
+
+def test_a_stream_that_asks_is_lost() -> None:
+    """Who asks again is known to watch, so the first member that comes then is told."""
+    stage = Stage(watched="elsewhere")
+    stage.watcher.unwatch("elsewhere")
+    stage.clock.pass_(UNWATCH_SECONDS + 2.0)
+    watcher = stage.connect("bert", stage.pods[1], watch=True)
+    stage.bus.lost = {"stream", "canary"}
+    stage.bus.said.clear()
+    while "want" not in {kind for _, _, kind in stage.bus.said}:
+        stage.clock.pass_(0.01)
+    stage.clock.pass_(2 * WINDOW_SECONDS)
+    stage.connect("anna", stage.pods[0])
+    stage.bus.lost = set()
+    stage.clock.pass_(3.0)
+    assert "anna" in stage.users(watcher)
+
+
+def test_an_unwatching_is_lost() -> None:
+    """A pod that watches nothing is told of nothing, as soon as one hears that it does not."""
+    stage = Stage()
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    stage.bus.lost = {"stream"}
+    stage.watcher.unwatch(ROOM)
+    stage.clock.pass_(UNWATCH_SECONDS + 2.0)
+    stage.bus.lost = set()
+    assert stage.pods[0].presence.stats().registrations == 0
+    stage.bus.said.clear()
+    stage.connect("bert", stage.pods[0])
+    stage.clock.pass_(2.0)
+    assert {kind for _, _, kind in stage.bus.said} == {"canary"}
+
+
+def test_the_first_member_comes_while_a_request_waits() -> None:
+    """Its pod answers that nobody is there, and says in the same window that somebody is."""
+    stage = Stage()
+    watcher = stage.connect("bert", stage.pods[1], watch=True)
+    while not stage.pods[0].presence.speaker.has_news:
+        stage.clock.pass_(0.01)
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(3.0)
+    assert stage.users(watcher) == {"anna", "bert", "watcher"}
+
+
+def test_pods_that_are_gone_are_forgotten() -> None:
+    """One that has said goodbye at once, be it that nobody watches; one that was killed later."""
+    stage = Stage()
+    stage.watcher.end(LEFT)
+    stage.clock.pass_(IN_USE_SECONDS + UNWATCH_SECONDS + 1.0)
+    stage.pods[0].close()
+    stage.pods[1].kill()
+    stage.clock.pass_(1.0)
+    assert stage.pods[-1].presence.stats().peers == 1
+    stage.clock.pass_(FORGET_BEATS * 1.01)
+    assert stage.pods[-1].presence.stats().peers == 0
