@@ -160,17 +160,17 @@ class Speaker:
         `req` is the number of the request that newly watched rooms are. `must_speak`: an empty
         envelope is said if there is nothing new.
         """
-        words = _Words(self._say, watching=self.is_watching(), req=req)
+        words = _Words(self._say, MAX_STREAM_ENVELOPES, watching=self.is_watching(), req=req)
         for field, rooms in (
             ("watch", self._watch),
             ("unwatch", self._unwatch),
             ("first", self._first),
         ):
-            while rooms and words.envelopes < MAX_STREAM_ENVELOPES:
+            while rooms and not words.are_many:
                 room = next(iter(rooms))
                 del rooms[room]
                 words.add_room(field, room)
-        while self._noted and words.envelopes < MAX_STREAM_ENVELOPES:
+        while self._noted and not words.are_many:
             room = next(iter(self._noted))
             del self._noted[room]
             self._say_changes(room, now, words)
@@ -196,10 +196,10 @@ class Speaker:
 
     def say_goodbye(self, now: float) -> None:
         """Say the last words: who is held, so that others hold them in this pod's place."""
-        words = _Words(self._say, leaving=True)
+        words = _Words(self._say, MAX_LAST_ENVELOPES, leaving=True)
         for room, part in self.parts.items():
             for member in part.held(now):
-                if words.envelopes < MAX_LAST_ENVELOPES:
+                if not words.are_many:
                     words.add_member(room, member)
         words.end()
 
@@ -267,12 +267,21 @@ class Speaker:
 class _Words:
     """Puts the words of a window into as few envelopes of a bounded size as it takes."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None], **common: Any) -> None:
+    def __init__(
+        self, say: Callable[[dict[str, Any]], None], max_envelopes: int, **common: Any
+    ) -> None:
         self.envelopes = 0
+        """Those that were said."""
         self._say = say
+        self._max_envelopes = max_envelopes
         self._common = common
         self._fields: dict[str, Any] = {}
         self._size = ENVELOPE_BYTES
+
+    @property
+    def are_many(self) -> bool:
+        """Whether the rest has to wait: there is half an envelope left at most."""
+        return self.envelopes >= self._max_envelopes - 1
 
     def add_room(self, field: str, room: str) -> None:
         """Say a room in one of the lists of rooms."""
@@ -281,9 +290,10 @@ class _Words:
 
     def add_member(self, room: str, member: Member) -> None:
         """Say that a member of a room has changed."""
-        changes = self._fields.get("changes", {})
-        new = 0 if room in changes else _size(room, [])
-        self._grow(size_of(member.user, member.info) + new)
+        size = size_of(member.user, member.info)
+        if self._size + size > MAX_WORDS_BYTES or room not in self._fields.get("changes", ()):
+            size += _size(room, [])
+        self._grow(size)
         self._fields.setdefault("changes", {}).setdefault(room, []).append(member)
 
     def add_numbers(self, room: str, numbers: Numbers) -> None:

@@ -22,7 +22,7 @@ Reason = Literal["left", "lost", "kicked", "drained"]
 MAX_WORDS_BYTES = 48 * 1024
 """The JSON of one envelope is cut at so many bytes."""
 
-ENVELOPE_BYTES = 96
+ENVELOPE_BYTES = 128
 """The bytes of an envelope beside its rooms, at most."""
 
 MEMBER_BYTES = 48

@@ -8,7 +8,7 @@ and watch, and each checks that what it is told fits together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -111,6 +111,15 @@ class Truth:
                     )
                     absences.append(Absence(was_heard_at, hold))
 
+    def ended(self, client: Client, rooms: Iterable[str], hold: float) -> None:
+        """Take in that a client has left rooms, with a hold; its user may be there otherwise."""
+        self.look(hold)
+        now = self.clock.now
+        for room in rooms:
+            absences = self.absences[room, client.user]
+            if absences[-1].end < inf:
+                absences.append(Absence(now, hold, now))
+
     def judge(self, client: Client, event: dict[str, Any]) -> None:
         """A client is told only what is so."""
         room, now = event["room"], self.clock.now
@@ -210,7 +219,7 @@ class PresenceMachine(RuleBasedStateMachine):
             now = self.clock.now
             hold = hold_of(ending, now, client.reconnect_at)
             client.end(ending)
-            self.truth.look(hold.until - now)
+            self.truth.ended(client, client.rooms, hold.until - now)
 
     def moves(self, client: Client) -> None:
         """To another pod, or comes back to the same; first the new connection, or first the end."""
@@ -231,8 +240,9 @@ class PresenceMachine(RuleBasedStateMachine):
 
     def leaves(self, client: Client) -> None:
         if client.rooms:
-            client.leave(self.random.choice(list(client.rooms)))
-            self.truth.look(SETTLE_SECONDS)
+            room = self.random.choice(list(client.rooms))
+            client.leave(room)
+            self.truth.ended(client, (room,), SETTLE_SECONDS)
 
     def looks(self, client: Client) -> None:
         if client.rooms:
@@ -273,7 +283,8 @@ class PresenceMachine(RuleBasedStateMachine):
     def closed(self, client: Client) -> None:
         """A pod has closed a client."""
         now = self.clock.now
-        self.truth.look(hold_of(CLOSED, now, client.reconnect_at).until - now)
+        hold = hold_of(CLOSED, now, client.reconnect_at)
+        self.truth.ended(client, client.rooms, hold.until - now)
 
     @rule(seed=seeds, seconds=long_seconds, timers_first=st.booleans(), acts=acts)
     def a_pod_stands_still(self, seed: int, seconds: float, timers_first: bool, acts: int) -> None:
