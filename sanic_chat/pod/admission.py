@@ -60,7 +60,7 @@ class Admission:
 
         `descriptor` is the number of the client's own, if it is known.
         """
-        if self.is_full:
+        if self.limit and self.is_full:
             raise TryAgainLater(
                 "too_many_connections",
                 "The server is full: please try again",

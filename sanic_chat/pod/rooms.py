@@ -85,7 +85,7 @@ class Rooms:
 
     def are_subscribed(self, wanted: Sequence[Wanted]) -> bool:
         """Whether Redis has confirmed all of these, so that `subscribe` need not be called."""
-        return self._broker.are_subscribed(self._channels(wanted))
+        return self._broker.subscriber.confirmed.issuperset(self._channels(wanted))
 
     def release(self, wanted: Sequence[Wanted]) -> None:
         """Take back a `subscribe`: give up the channels of the rooms that have no members."""

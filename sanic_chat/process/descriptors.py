@@ -25,6 +25,8 @@ OWN = 16
 it, and those to come."""
 CALM_SECONDS = 5.0
 """The time without a shortage after which it is over."""
+LOOKS = 16
+"""The clients after which the limit is read anew: that takes as long as much else of a client."""
 USUAL_CLIENTS = 10_000
 """The clients that a worker is expected to have if `CHAT_MAX_CONNECTIONS` does not say."""
 
@@ -77,7 +79,7 @@ class Descriptors:
 
     def __init__(self, clients: Callable[[], int] = int) -> None:
         self._clients = clients
-        self._set_limit(_soft_limit())
+        self._read_limit()
         self.connections = max(1, self._limit - _lowest_free() - OWN - self._reserve // 2)
         """The connections that there are descriptors for, reckoned when the process began."""
         self._most_clients = max(1, self.connections - self._reserve // 2)
@@ -92,6 +94,10 @@ class Descriptors:
         The lowest free number would not do: it is low, too, when a client has just left, and all
         above it are taken.
         """
+        if self._clients() < self._most_clients and number < self._first_reserved:
+            self._looks -= 1
+            if self._looks:  # as nearly always
+                return True
         if self._are_beyond(number, reserves=1):
             self._run_short(f"`ulimit -n` is {self._limit}")
             return False
@@ -136,16 +142,16 @@ class Descriptors:
 
     def _are_beyond(self, number: int, *, reserves: int) -> bool:
         """Whether, of all but so many reserves, there is none left, or a client has one of them."""
-        soft = _soft_limit()
-        if soft != self._soft:  # `prlimit` changes that of a running process
-            self._set_limit(soft)
+        self._read_limit()
         most = self._most_clients - (reserves - 1) * self._reserve
         return self._clients() >= most or number >= self._limit - reserves * self._reserve
 
-    def _set_limit(self, soft: int) -> None:
-        self._soft = soft
-        self._limit = _number(soft)
+    def _read_limit(self) -> None:
+        """Read the limit, which `prlimit` changes while a process runs."""
+        self._limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._reserve = min(RESERVED, self._limit // 8)
+        self._first_reserved = self._limit - self._reserve
+        self._looks = LOOKS
 
     def _run_short(self, why: str) -> None:
         self._short_at = time.monotonic()
@@ -165,10 +171,6 @@ def _lowest_free() -> int:
         raise
     os.close(number)
     return number
-
-
-def _soft_limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _set_soft_limit(wanted: int) -> bool:
