@@ -1,7 +1,8 @@
 """Renewal: a new token on an open connection, and what follows from what it allows no more.
 
     auth ─→ authenticate ─→ the same user? ─→ the session's identity ─→ rooms not allowed any more
-                                                                        └→ kicked, or no presence
+                                                                        ├→ kicked, or no presence
+                                                                        └→ a new info is told
 
 May live here: when a new token is taken, and what it takes away. Must not know how a token is read.
 """
@@ -76,19 +77,22 @@ class Renewal:
             raise BadMessage(
                 "wrong_user", "The token is another user's; for that one, connect anew", id
             )
+        old = session.identity
         self._expiry.discard(session)
         session.identity = identity
         self._expiry.add(session)
         left = None if identity.expires_at is None else round(identity.expires_at - time.time())
         self._answers.send(session, events.Authenticated(left, id))
         self._take_away(session)
+        if old is None or old.info != identity.info:
+            self._rooms.info_changed(session)
 
     def _take_away(self, session: Session) -> None:
         for room in dict.fromkeys(channel.room for channel in session.channels):
             if room is None:
                 continue
             if not self._rooms.may(session, "join", room):
-                self._rooms.leave(session, room)
+                self._rooms.leave(session, room, "kicked")
                 message = f"Your token does not allow you in room {room!r} any more"
                 self._answers.send(session, events.Kicked(room, "forbidden_room", message))
             elif not self._rooms.may(session, "presence", room) and self._rooms.stop_presence(

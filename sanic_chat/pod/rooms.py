@@ -192,5 +192,10 @@ class Rooms:
         self._presence.unwatch(session, name)
         return is_told
 
+    def info_changed(self, session: Session) -> None:
+        """Tell who watches its rooms that a session has another info."""
+        for name in self.of(session):
+            self._presence.info_changed(session, name)
+
     def _channels(self, wanted: Sequence[Wanted]) -> list[bytes]:
         return [self._room_channel(each.room) for each in wanted]

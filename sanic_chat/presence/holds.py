@@ -74,6 +74,12 @@ class Holds:
             self._holds[user] = hold
             self._due = min(self._due, hold.until)
 
+    def extend(self, until: float) -> None:
+        """Hold all users that are held now at least until then."""
+        for user, hold in self._holds.items():
+            if hold.until < until:
+                self._holds[user] = hold._replace(until=until)
+
     def discard(self, user: str) -> None:
         """End a hold, since the user has come back."""
         self._holds.pop(user, None)

@@ -157,9 +157,13 @@ class Listener:
     def beat(self, now: float) -> None:
         """Count a beat: this pod has heard all that was said before."""
         silent, forgotten = self.peers.beat()
-        for _, peer in silent:
-            seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
-            self._remove(peer, Hold(now + max(seconds, SETTLE_SECONDS), "lost"))
+        seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
+        until = now + max(seconds, SETTLE_SECONDS)
+        for peer in silent:
+            self._remove(peer, Hold(until, "lost"))
+            for room in list(peer.doubts):  # who is held there may be on that pod
+                self.views[room].holds.extend(until)
+                self.peers.trust(peer, room)
         for pod_id in forgotten:
             self._speaker.forget(pod_id)
 

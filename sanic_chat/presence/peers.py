@@ -143,10 +143,11 @@ class Peers:
             if not peer.is_silent:
                 peer.quiet_beats = 0
 
-    def beat(self) -> tuple[list[tuple[str, Peer]], list[str]]:
+    def beat(self) -> tuple[list[Peer], list[str]]:
         """Count a beat in which this pod could hear.
 
-        Returns the pods that are silent from now on, and the IDs of those that are forgotten.
+        Returns the pods that are silent from now on, with what is doubted of them, and the IDs of
+        those that are forgotten.
         """
         if self._skipped_beats:
             self._skipped_beats -= 1
@@ -156,8 +157,7 @@ class Peers:
             peer.quiet_beats += 1
             if peer.quiet_beats > QUIET_BEATS and not peer.is_silent:
                 peer.is_silent = True
-                peer.doubts, peer.to_ask = {}, {}
-                silent.append((pod_id, peer))
+                silent.append(peer)
             elif peer.quiet_beats > FORGET_BEATS:
                 forgotten.append(pod_id)
         for pod_id in forgotten:

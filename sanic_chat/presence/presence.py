@@ -131,6 +131,10 @@ class Presence:
             self.speaker.note(room, session.user, None, is_first=is_first)
             self._wake()
 
+    def info_changed(self, session: Session, room: str) -> None:
+        """Note that a member of a room has another info."""
+        self.joined(session, room, is_first=False)
+
     def left(self, session: Session, room: str, reason: words.Reason = "left") -> None:
         """Note that a session leaves a room, by its own wish or not."""
         if self.in_use:

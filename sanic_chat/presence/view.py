@@ -158,11 +158,6 @@ class View:
 
     # -- what is told ----------------------------------------------------------------------
 
-    @property
-    def has_news(self) -> bool:
-        """Whether anything may have changed since the changes were last taken."""
-        return bool(self._news) or self.numbers != self._told or self._is_named != self._names
-
     def take_changes(self, now: float, *, holds_end: bool) -> Changes:
         """The differences to the call before. `holds_end`: whether holds may come to an end."""
         left = []

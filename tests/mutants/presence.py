@@ -54,8 +54,9 @@ MUTANTS = (
     Mutant(
         "a pod that was silent for a while is still told of what it watches",
         LISTENER,
-        "        for _, peer in silent:\n",
-        "        for pod_id, peer in silent:\n            self._speaker.forget(pod_id)\n",
+        "        for pod_id in forgotten:\n",
+        "        for pod_id, peer in self.peers._peers.items():\n"
+        "            if not peer.is_silent:\n                continue\n",
         MODEL,
     ),
     Mutant(

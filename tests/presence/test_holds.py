@@ -70,6 +70,17 @@ def test_who_has_come_back() -> None:
     assert holds.take_ended(5.0) == [("bert", "left")]
 
 
+def test_holds_that_are_extended() -> None:
+    """Those that would end sooner end then, for their own reasons."""
+    holds = Holds()
+    holds.add("anna", Hold(5.0, "left"))
+    holds.add("bert", Hold(15.0, "lost"))
+    holds.extend(10.0)
+    assert holds.take_ended(9.9) == []
+    assert holds.take_ended(10.0) == [("anna", "left")]
+    assert holds.take_ended(15.0) == [("bert", "lost")]
+
+
 def test_who_was_sent_elsewhere_and_is_here() -> None:
     """A drained user that is here has come back; one that was lost may come back once more."""
     holds = Holds()

@@ -194,6 +194,25 @@ def test_silence() -> None:
     assert pod.window() == [("x", ["a"])]
 
 
+def test_silence_in_place_of_an_answer() -> None:
+    """Who is held may be on a pod that falls silent before it has answered."""
+    pod = Pod()
+    pod.trusts()
+    for _ in range(2):
+        for _ in range(QUIET_BEATS + 1):
+            pod.now += 1.0
+            pod.listener.beat(pod.now)
+        pod.stream()
+    assert pod.now < LOST_SECONDS
+    for _ in range(QUIET_BEATS + 1):
+        pod.now += 1.0
+        pod.listener.beat(pod.now)
+    pod.now += LOST_SECONDS - QUIET_BEATS - 0.1
+    assert pod.members() == ["me", "anna"]
+    pod.now += 0.2 + HEARSAY_SECONDS
+    assert pod.members() == ["me"]
+
+
 def test_a_goodbye() -> None:
     """A pod's users are held; who it has held is held here from its last words on."""
     pod = Pod()

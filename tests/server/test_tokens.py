@@ -260,6 +260,23 @@ async def test_renewal(server: ServerProcess, room: str) -> None:
         assert {message["room"] for message in told} <= {f"{room}-kept"}, "it is told of no other"
 
 
+async def test_what_others_are_told_of_a_renewal(server: ServerProcess, room: str) -> None:
+    """A new info is told to who watches; who may not be in the room any more was kicked."""
+    old = bearer(token("bert", info={"name": "Bert"}))
+    async with (
+        server.connect(room, headers=bearer(token("anna")), events="presence") as anna,
+        server.connect(room, headers=old) as bert,
+    ):
+        watcher = Watcher(anna)
+        await watcher.until(lambda it: it.infos.get("bert") == {"name": "Bert"})
+        await answer_to(bert, "auth", token=token("bert", info={"name": "B."}))
+        await watcher.until(lambda it: it.infos["bert"] == {"name": "B."})
+        await asyncio.sleep(1.1)  # one token a second
+        await answer_to(bert, "auth", token=token("bert", rooms=[]))
+        await watcher.until(lambda it: it.users == {"anna"})
+        assert watcher.left == [("bert", "kicked")]
+
+
 @pytest.mark.parametrize(
     ("new", "code"),
     [
