@@ -30,7 +30,8 @@ class RecordingPod:
     def envelope_received(self, name: bytes, payload: bytes) -> None:
         self.received.append((name, payload))
         # Another pod's canaries come on the same channel.
-        assert self.broker.is_canary(payload) == payload.startswith(self.canary_prefix)
+        if self.broker.is_canary(payload):
+            assert payload.startswith(self.canary_prefix)
 
     def channel_refused(self, channel: bytes, error: str) -> None:
         self.told.append(("refused", channel))
