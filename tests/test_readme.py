@@ -159,7 +159,7 @@ def test_refusals() -> None:
 def test_errors_of_the_api() -> None:
     """Status and code of every request of a backend that is refused."""
     found = source().find("ApiRefused", 0, 1) | {
-        (503, code) for (code,) in source().find("Failure", 0)
+        (503, name) for (name,) in source().find("Failure", 0)
     }
     same(
         [(int(row["status"]), name) for row in API.table("Errors") for name in code(row["code"])],

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..protocol.events import RESERVED_EVENTS
-
 ASK_SECONDS = 1.5
 """The time between two rosters that are asked for; a server gives one a second."""
 
 
 def is_told(message: dict[str, Any]) -> bool:
     """Whether a message is the server's, about who is in a room."""
+    from ..protocol.events import RESERVED_EVENTS  # msgspec, which `--help` does not need
+
     data = message["data"]
     return (
         message["type"] == "presence"
