@@ -29,6 +29,7 @@ def parse_control(payload: bytes) -> tuple[str, dict[str, bytes]]:
     if len(payload) > MAX_CONTROL_BYTES:
         raise BadEnvelope(f"it has {len(payload)} bytes")
     try:
+        payload.decode()  # JSON that is only passed on is not looked at again
         fields = _decode_fields(payload)
         if "pod_id" not in fields:
             raise BadEnvelope("it has no pod_id")

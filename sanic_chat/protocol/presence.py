@@ -10,11 +10,12 @@ May live here: the shape of each, and its bounds. Must not know who says it when
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from ..errors import BadEnvelope
+from .personal_room import MAX_USER_CHARACTERS
 
 Reason = Literal["left", "lost", "kicked", "drained"]
 """Why a user is not here: `drained` is `lost` of one that was told to come back elsewhere."""
@@ -27,6 +28,15 @@ ENVELOPE_BYTES = 128
 
 MEMBER_BYTES = 48
 """The bytes of a member beside its user and info: numbers, reason, punctuation."""
+
+
+MAX_HOLD_MS = 10 * 60 * 1000
+"""The longest hold, which is more than any drain gives."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""The number of an envelope or a request, or of sessions: JSON everywhere holds it, and sums."""
+
+User = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_USER_CHARACTERS)]
 
 
 class Info(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -50,9 +60,9 @@ class Member(msgspec.Struct, frozen=True, gc=False, array_like=True):
     With a hold it is here for so long in any case, and then has left for that reason.
     """
 
-    user: str
-    sessions: int
-    hold_ms: int = 0
+    user: User
+    sessions: Count
+    hold_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_HOLD_MS)] = 0
     reason: Reason = "left"
     info: Info | None = None
 
@@ -60,8 +70,8 @@ class Member(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Numbers(msgspec.Struct, frozen=True, gc=False):
     """The part of a pod that has too many members of a room to name them."""
 
-    sessions: int
-    users: int
+    sessions: Count
+    users: Count
 
 
 Part = list[Member] | Numbers
@@ -70,12 +80,12 @@ Part = list[Member] | Numbers
 class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     """The words of a pod to all others. `changes` are of single members, or new numbers."""
 
-    n: int
+    n: Count
     watching: bool = False
     """Whether anybody on this pod watches any room."""
     watch: list[str] = []
     unwatch: list[str] = []
-    req: int = 0
+    req: Count = 0
     """The number of the request that `watch` is."""
     first: list[str] = []
     """The rooms that have just got their first member here, or are told by name again."""
@@ -87,22 +97,22 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
 class Canary(msgspec.Struct, frozen=True, gc=False):
     """The words of a canary: the number of the last stream envelope, and `Stream.watching`."""
 
-    n: int
+    n: Count
     watching: bool = False
 
 
 class Want(msgspec.Struct, frozen=True):
     """A request for a pod's part of rooms."""
 
-    req: int
+    req: Count
     rooms: list[str]
 
 
 class Parts(msgspec.Struct, frozen=True):
     """The answer to a `Want` or a `watch`, as of number `n` of the stream."""
 
-    n: int
-    req: int
+    n: Count
+    req: Count
     rooms: dict[str, Part]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from sanic_chat.errors import BadEnvelope
 from sanic_chat.protocol.control import canary_envelope, control_fields, parse_control
 from sanic_chat.protocol.envelope import envelope_head
 
@@ -21,3 +24,9 @@ def test_a_canary_is_no_echo() -> None:
     assert not canary.startswith(envelope_head("p-1"))
     assert canary != canary_envelope("p-1", 5, b"{}")
     assert parse_control(canary) == ("p-1", {"canary": b"{}", "number": b"4"})
+
+
+def test_no_utf8() -> None:
+    """It is refused even where nobody reads it: it could reach a client, which would close."""
+    with pytest.raises(BadEnvelope):
+        parse_control(b'{"pod_id":"p-1","stream":{"info":"\xff"}}')

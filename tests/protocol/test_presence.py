@@ -12,8 +12,11 @@ import pytest
 from sanic_chat.errors import BadEnvelope
 from sanic_chat.protocol.control import MAX_CONTROL_BYTES
 from sanic_chat.protocol.envelope import MAX_POD_ID_CHARACTERS
+from sanic_chat.protocol.info import MAX_INFO_BYTES
+from sanic_chat.protocol.personal_room import MAX_USER_CHARACTERS
 from sanic_chat.protocol.presence import (
     ENVELOPE_BYTES,
+    MAX_HOLD_MS,
     MAX_WORDS_BYTES,
     Canary,
     Info,
@@ -90,6 +93,42 @@ def test_what_is_no_member(member: str) -> None:
         read_parts(b'{"n":1,"req":1,"rooms":{"a":[%b]}}' % member.encode())
 
 
+@pytest.mark.parametrize("number", ["-1", "1e3", "1.5", "9007199254740993", "1" + "0" * 30, '"1"'])
+def test_what_is_no_number(number: str) -> None:
+    """A number that is none, or that no JSON library counts on with, is refused, wherever."""
+    for read, text in (
+        (read_canary, '{"n":%s}'),
+        (read_stream, '{"n":%s}'),
+        (read_stream, '{"n":1,"req":%s}'),
+        (read_stream, '{"n":1,"changes":{"a":[["anna",%s]]}}'),
+        (read_stream, '{"n":1,"changes":{"a":[["anna",0,%s]]}}'),
+        (read_stream, '{"n":1,"changes":{"a":{"sessions":%s,"users":1}}}'),
+        (read_parts, '{"n":1,"req":1,"rooms":{"a":{"sessions":1,"users":%s}}}'),
+        (read_want, '{"req":%s,"rooms":[]}'),
+    ):
+        with pytest.raises(BadEnvelope):
+            read((text % number).encode())
+
+
+@pytest.mark.parametrize(
+    ("user", "hold_ms"),
+    [("", 0), ("x" * (MAX_USER_CHARACTERS + 1), 0), ("anna", MAX_HOLD_MS + 1)],
+)
+def test_what_no_pod_says(user: str, hold_ms: int) -> None:
+    """There is no such user, and no such drain; clients are told of neither."""
+    member = [user, 1, hold_ms]
+    with pytest.raises(BadEnvelope):
+        read_parts(msgspec.json.encode({"n": 1, "req": 1, "rooms": {"a": [member]}}))
+
+
+def test_the_longest() -> None:
+    """What a token may say is read."""
+    info = Info.of("1", b'{"a":"%b"}' % (b"x" * (MAX_INFO_BYTES - 8)))
+    member = Member("\N{PILE OF POO}" * MAX_USER_CHARACTERS, 1, MAX_HOLD_MS, "lost", info)
+    parts = Parts(1, 1, {"a": [member]})
+    assert read_parts(encode(parts)) == parts
+
+
 def test_keys_of_a_later_version() -> None:
     """They are ignored."""
     assert read_canary(b'{"n":1,"mood":"good"}') == Canary(1)
@@ -107,7 +146,7 @@ def test_sizes(character: str) -> None:
     info = Info.of("1" * 36, json.dumps({"name": "i" * 240}).encode())
     for user in ("", 256 * character):
         for each in (None, info):
-            member = Member(user, 10**9, 10**9, "drained", each)
+            member = Member(user, 10**9, MAX_HOLD_MS, "drained", each)
             assert len(encode(member)) < size_of(user, each)
     lists = ',"watch":[],"unwatch":[],"first":[],"changes":{}'
     stream = Stream(10**12, watching=True, req=10**12, leaving=True)
