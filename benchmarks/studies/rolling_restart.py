@@ -3,7 +3,7 @@
     python -m benchmarks.studies.rolling_restart --picture results/rolling_restart.svg
 
 All clients hear one room, to which numbered messages are published through Redis. They ask for
-events and reconnect as told: anew at `reconnect_in_ms`, then they let go of the old connection.
+events and reconnect as told: anew at `reconnect_in_ms`; the old connection is the server's to close.
 With `--without-events` they learn from the close frame alone, and come back within two seconds.
 """
 
@@ -90,7 +90,7 @@ class Client:
         self._away_since = 0.0
 
     async def connect(self) -> None:
-        """Connect, and again until it has worked; let go of the connection before."""
+        """Connect, and again until it has worked. The server closes the connection before."""
         pause = 0.25
         while True:
             try:
@@ -102,12 +102,10 @@ class Client:
                     pause = max(pause, float(error.headers["retry-after"]))
             await asyncio.sleep(pause * random.uniform(1, 1.5))
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
-        before, self._current = self._current, listener
+        self._current = listener
         self.connections.append(listener)
         listener.on_drain = self._told
         listener.on_end = self._ended
-        if before is not None:
-            before.leave()
         if self._away_since:
             self.away = max(self.away, time.monotonic() - self._away_since)
             self._away_since = 0.0
