@@ -3,7 +3,7 @@
     python -m benchmarks.studies.rolling_restart --picture results/rolling_restart.svg
 
 All clients hear one room, to which numbered messages are published through Redis. They ask for
-events and reconnect as told: anew at `reconnect_in_ms`; the old connection is the server's to close.
+events and connect anew as told, at `reconnect_in_ms`; the server closes the old connection.
 With `--without-events` they learn from the close frame alone, and come back within two seconds.
 """
 
