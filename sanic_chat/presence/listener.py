@@ -89,9 +89,10 @@ class Listener:
         self._speaker.wanted_by(pod_id, stream.watch, stream.req)
         self.peers.doubt(peer, [room for room in stream.first if room in self.views])
         for room, part in stream.changes.items():
-            self._change(room, peer.bit, part, now)
             if stream.leaving:
-                self._adopt(room, part, now)
+                self._adopt(peer, room, part, now)
+            else:
+                self._change(room, peer.bit, part, now)
 
     def goodbye_received(self, pod_id: str, now: float) -> None:
         """Take a pod off all views: it has no members any more, and says nothing more."""
@@ -146,10 +147,19 @@ class Listener:
             view.change(bit, part, now)
             self.touched.add(room)
 
-    def _adopt(self, room: str, part: Part, now: float) -> None:
+    def _adopt(self, peer: Peer, room: str, part: Part, now: float) -> None:
+        """Hold for others whom a pod holds that leaves.
+
+        A view has heard of the hold before, if all is well, and of who has come back since.
+        """
+        view = self.views.get(room)
         for member in part if isinstance(part, list) else ():
-            if member.hold_ms:
-                hold = Hold(now + member.hold_ms / 1000, member.reason)
+            hold: Hold | None = Hold(now + member.hold_ms / 1000, member.reason)
+            if view is not None:
+                if room in peer.doubts or view.is_on(member.user, peer.bit):
+                    self._change(room, peer.bit, [member], now)
+                hold = view.holds.get(member.user)
+            if hold is not None:
                 self._speaker.adopt(room, member.user, hold)
 
     # -- time ------------------------------------------------------------------------------

@@ -104,6 +104,12 @@ class OwnPart:
                 hold = earlier
         self._noted[user] = hold
 
+    def adopt(self, user: str, hold: Hold) -> None:
+        """Hold a user for a pod that has left, unless it is known here, which then counts."""
+        is_known = user in self.users or user in self.holds or user in self._noted
+        if not is_known and not self._presences(user)[0]:
+            self.holds.add(user, hold)
+
     def take_changes(self, now: float) -> tuple[list[Member], bool]:
         """The members that have changed since the last call, and whether it is named otherwise.
 

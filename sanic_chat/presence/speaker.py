@@ -144,8 +144,7 @@ class Speaker:
 
     def adopt(self, room: str, user: str, hold: Hold) -> None:
         """Hold a user for a pod that has left, and cannot tell of it any more."""
-        is_here = self._members.presences(room, user)[0] > 0
-        self._part(room).holds.add(user, hold, is_here=is_here)
+        self._part(room).adopt(user, hold)
 
     # -- the end of a window ---------------------------------------------------------------
 

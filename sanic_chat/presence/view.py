@@ -98,6 +98,10 @@ class View:
             if member.hold_ms:
                 self._hold(member.user, Hold(now + member.hold_ms / 1000, member.reason))
 
+    def is_on(self, user: str, bit: int) -> bool:
+        """Whether a user has a session on a pod."""
+        return bool(self._bits.get(user, 0) & bit)
+
     def remove(self, bit: int, hold: Hold) -> None:
         """Remove a pod: its users are held, in case they come back elsewhere."""
         for user in self._take_off(bit, ()):

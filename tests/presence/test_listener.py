@@ -214,19 +214,24 @@ def test_silence_in_place_of_an_answer() -> None:
 
 
 def test_a_goodbye() -> None:
-    """A pod's users are held; who it has held is held here from its last words on."""
+    """A pod's users are held; who it has held is held here from its last words on, but for whom the
+    view knows to be elsewhere."""
     pod = Pod()
-    pod.trusts()
+    pod.trusts(a=[Member("anna", 1), Member("bert", 1)])
+    pod.stream(changes={"a": [Member("carl", 0, 20_000, "drained")]})
+    pod.listener.own_changed("a", [Member("carl", 1)], pod.now)
+    pod.listener.own_changed("a", [Member("carl", 0)], pod.now)
     pod.speaker.wanted_by("x", ["a"], 1)
-    pod.stream(leaving=True, changes={"a": [Member("bert", 0, 20_000, "drained")]})
-    pod.stream(leaving=True, changes={"b": [Member("carl", 0, 20_000, "drained")]})
+    for user in ("bert", "carl"):
+        pod.stream(leaving=True, changes={"a": [Member(user, 0, 20_000, "drained")]})
+    pod.stream(leaving=True, changes={"b": [Member("emil", 0, 20_000, "drained")]})
     pod.listener.goodbye_received("x", pod.now)
     hold = Hold(pod.now + 20.0, "drained")
     held = {room: part.holds.items(pod.now) for room, part in pod.speaker.parts.items()}
-    assert held == {"a": [("bert", hold)], "b": [("carl", hold)]}
+    assert held == {"a": [("bert", hold)], "b": [("emil", hold)]}
     assert pod.speaker.watchers == {}
     pod.stream(changes={"a": [Member("dora", 1)]})
-    assert set(pod.members()) == {"me", "anna", "bert"}
+    assert set(pod.members()) == {"me", "anna", "bert", "carl"}
     pod.now += LOST_SECONDS + HEARSAY_SECONDS
     assert set(pod.members()) == {"me", "bert"}
     pod.listener.goodbye_received("never heard", pod.now)

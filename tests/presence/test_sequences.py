@@ -129,6 +129,33 @@ def test_who_was_sent_elsewhere_and_is_there_may_leave() -> None:
     assert stage.told() == [("anna", "joined"), ("anna", "left")]
 
 
+def test_who_was_sent_elsewhere_and_has_left_there() -> None:
+    """What the pod that a drain has emptied says at its end is about those who have not come back.
+
+    One came back and left, before and after its end, to a pod that is watched and to another one.
+    """
+    for pod in (1, 2):
+        for before in (True, False):
+            stage = Stage()
+            old, away = (stage.connect(user, stage.pods[0]) for user in ("anna", "away"))
+            stage.clock.pass_(1.0)
+            for client in (old, away):
+                client.end(CLOSED)
+            stage.clock.pass_(1.0)
+            new = stage.connect("anna", stage.pods[pod])
+            stage.clock.pass_(1.0)
+            stage.told()
+            if before:
+                new.end(LEFT)
+            stage.pods[0].close()
+            stage.clock.pass_(1.0)
+            new.end(LEFT)
+            stage.clock.pass_(2.0)
+            assert stage.told() == [("anna", "left")]
+            stage.clock.pass_(LOST_SECONDS)
+            assert stage.told() == [("away", "lost")]
+
+
 @pytest.mark.parametrize("is_watched", [True, False])
 def test_a_roster_has_who_is_held(is_watched: bool) -> None:
     """A user who is away while the first watcher of a pod comes, be it the first of the room."""

@@ -17,7 +17,15 @@ import pytest
 from redis.asyncio import Redis
 
 from ..support.clients import running_server
-from ..support.harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive_event
+from ..support.harness import (
+    DEADLINE,
+    RedisProcess,
+    ServerProcess,
+    StartServer,
+    eventually,
+    receive_event,
+)
+from ..support.rosters import Watcher
 
 POD_ID = "old-019e4e6f"
 CLIENT = "01a21d09-b7b2-7659-b643-1e6818b24b00"
@@ -158,16 +166,47 @@ async def test_what_the_old_one_hears(server: ServerProcess, redis: Redis) -> No
             found = await channels.get_message(ignore_subscribe_messages=True, timeout=0.1)
             if found is not None:
                 heard.append((found["channel"].decode(), read_as_the_old_one(found["data"])))
-            return sum("presence:" not in channel for channel, _ in heard) == len(messages)
+            return len(heard) == len(messages)
 
         await eventually(hear, "all that was said")
-    said = [(channel, envelope) for channel, envelope in heard if "presence:" not in channel]
-    for (channel, envelope), message in zip(said, messages, strict=True):
+    for (channel, envelope), message in zip(heard, messages, strict=True):
         place = "realtime:global" if "room" in message else "realtime:room:lobby"
         assert (channel, envelope.type) == (place, message.get("type", "chat"))
         assert json.loads(bytes(envelope.data)) == message["data"]
         assert envelope.id == message.get("id", envelope.id)
         assert envelope.pod_id == server.pod()["pod_id"]
+
+
+async def test_who_is_there(
+    server: ServerProcess, start_server: StartServer, redis: Redis, own_redis: RedisProcess
+) -> None:
+    """New pods tell of each other's users, complete, and nothing to the old one nor of it."""
+    other = start_server("--single-process", REDIS_URL=own_redis.url)
+    async with (
+        redis.pubsub(ignore_subscribe_messages=True) as channels,
+        server.connect("lobby", events="presence") as anna,
+        other.connect("lobby", events="presence") as bert,
+    ):
+        await channels.psubscribe(*HEARD, f"realtime:pod:{POD_ID}")
+        watchers = [Watcher(anna), Watcher(bert)]
+        for watcher in watchers:
+            await watcher.until(lambda it: it.complete and len(it.users) == 2)
+        for channel, payload in PUBLISHED:
+            await redis.publish(channel, payload)
+        async with other.connect("lobby"):
+            for watcher in watchers:
+                await watcher.until(lambda it: len(it.users) == 3)
+        for watcher in watchers:
+            await watcher.until(lambda it: len(it.users) == 2)
+            [[gone, reason]] = watcher.left
+            assert (watcher.joined, reason) == ([gone], "left")
+        heard: list[tuple[bytes, str]] = []
+        await redis.publish(b"realtime:global", "the end")
+        while heard[-1:] != [(b"realtime:global", "the end")]:
+            message = await channels.get_message(timeout=DEADLINE)
+            if message is not None:  # else it was a confirmation
+                heard.append((message["channel"], message["data"].decode()))
+        assert heard[:-1] == PUBLISHED
 
 
 async def test_it_counts(server: ServerProcess, redis: Redis) -> None:

@@ -23,6 +23,8 @@ BLOCKS_GROWTH = 1.005
 SPARE_OBJECTS = 8
 """How many more objects of a type there may be: what a timer or a reader holds at the moment."""
 
+PRESENCE_RESTS_WITHOUT = ("held_users", "asked", "told_to_reconnect", "doubts", "unsaid")
+
 Holding = dict[str, Any]
 """What one worker holds, as `/inspect` says it."""
 
@@ -46,9 +48,10 @@ def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def unrest(holding: Holding) -> dict[str, Any]:
+def unrest(holding: Holding, pods: int) -> dict[str, Any]:
     """What shows that somebody is still on the way in or out, or that something was left behind."""
     channels = set(holding["wanted"]) - set(holding["control"])
+    presence = holding["presence"]
     looks = {
         "not confirmed": set(holding["wanted"]) ^ set(holding["confirmed"]),
         "subscribed, and no room": channels - set(holding["rooms"]),
@@ -59,8 +62,10 @@ def unrest(holding: Holding) -> dict[str, Any]:
         "waiting for Redis": holding["waiting_to_publish"],
         "waiting for an answer": holding["waiting_answers"],
         "waiting for a receipt": holding["waiting_receipts"],
-        "users that may come back": holding["held_users"],
         "questions under way": holding["questions"],
+        **{f"presence: {what}": presence[what] for what in PRESENCE_RESTS_WITHOUT},
+        "pods that have not been heard": pods - 1 - presence["peers"],
+        "rooms that nobody watches": presence["watched_rooms"] - presence["audiences"],
     }
     return {what: seen for what, seen in looks.items() if seen}
 
@@ -70,7 +75,7 @@ async def settled(server: ServerProcess) -> dict[int, Holding]:
     deadline = time.monotonic() + DEADLINE
     while True:
         now = await holdings(server)
-        left = {pid: unrest(holding) for pid, holding in now.items()}
+        left = {pid: unrest(holding, len(now)) for pid, holding in now.items()}
         if not any(left.values()):
             return now
         assert time.monotonic() < deadline, f"the workers do not come to rest: {left}"
@@ -84,7 +89,7 @@ def assert_nothing_left(
     assert list(before) == list(after), "the same workers"
     for pid, old in before.items():
         new = after[pid]
-        for what in ("tasks", "files", "connected", "rooms", "held"):
+        for what in ("tasks", "files", "connected", "rooms", "held", "presence"):
             assert new[what] == old[what], f"{what} of worker {pid}, with {who}"
         more = Counter(new["objects"])
         more.subtract(old["objects"])

@@ -67,7 +67,8 @@ class Stream:
 
 
 class Load:
-    """Two regulars on each pod, of which one speaks and both listen, and some that are quiet."""
+    """Two regulars on each pod, of which one speaks and both listen, and some that only watch who
+    is there."""
 
     def __init__(
         self,
@@ -171,7 +172,9 @@ async def load(server: ServerProcess, *, pods: int, quiet: int) -> AsyncIterator
     """A load between that many pods, which speaks from `resume` on."""
     speakers = await server.connect_to_pods(pods, ROOM)
     listeners = await server.connect_to_pods(pods, ROOM)
-    quiet_ones = [await server.connect(f"quiet-{number % 10}") for number in range(quiet)]
+    quiet_ones = [
+        await server.connect(f"quiet-{number % 10}", events="presence") for number in range(quiet)
+    ]
     load = Load(
         [Sender(pod, client) for pod, client in speakers.items()],
         {client: pod for group in (speakers, listeners) for pod, client in group.items()},

@@ -42,7 +42,9 @@ async def inspect(request: Request) -> HTTPResponse:
             "http_connections": len(request.app.ctx.worker.http_connections),
             "connected": pod.connected,
             "members": len(pod.hub.everyone.members),
-            "rooms": sorted(channel.decode() for channel in pod.hub.channels),
+            "rooms": sorted(
+                channel.decode() for channel in set(pod.hub.channels) - _audiences(pod)
+            ),
             "control": [channel.decode() for channel in pod.control.channels],
             "wanted": sorted(channel.decode() for channel in pod.broker.subscriber.wanted),
             "confirmed": sorted(channel.decode() for channel in pod.broker.subscriber.confirmed),
@@ -51,10 +53,31 @@ async def inspect(request: Request) -> HTTPResponse:
             "waiting_to_publish": pod.broker.publisher.queued,
             "waiting_answers": len(pod.answers.waiting),
             "waiting_receipts": len(pod.receipts.waiting),
-            "held_users": sum(len(part.holds) for part in pod.presence.speaker.parts.values()),
             "questions": len(pod.cluster.asking._pending),
+            "presence": _presence(pod),
         }
     )
+
+
+def _audiences(pod: Pod) -> set[bytes]:
+    """The channels of who is told who is in a room, which Redis does not know."""
+    names = pod.names
+    prefixes = names.presence_channel(""), names.newcomers_channel("")
+    return {channel for channel in pod.hub.channels if channel.startswith(prefixes)}
+
+
+def _presence(pod: Pod) -> dict[str, int]:
+    """The sizes of what presence keeps, and of what it has still to say or to ask."""
+    presence, listener = pod.presence, pod.presence.listener
+    return {
+        **presence.stats()._asdict(),
+        "parts": len(presence.speaker.parts),
+        "audiences": len(_audiences(pod)),
+        "asked": len(presence._asked_at),
+        "told_to_reconnect": len(presence._reconnect_at),
+        "doubts": sum(len(peer.doubts) for _, peer in listener.peers.living()),
+        "unsaid": int(presence.speaker.has_news),
+    }
 
 
 def anonymous_memory() -> int:

@@ -82,10 +82,10 @@ class UpgradeRequest:
         )
         return dict(message["data"])
 
-    async def leave(self) -> None:
+    async def leave(self, code: int = 1000) -> None:
         """Close as one should."""
-        self.client.send(client_frame(0x88, b"\x03\xe8"))
-        assert await self.client.close_code() == 1000
+        self.client.send(client_frame(0x88, code.to_bytes(2)))
+        assert await self.client.close_code() == code
 
 
 @asynccontextmanager
@@ -148,6 +148,28 @@ async def doubter(server: ServerProcess, random: Random) -> None:
         if random.random() < 0.8:
             await visitor.hear_receipts(ids)
             await visitor.leave()
+
+
+async def onlooker(server: ServerProcess, random: Random) -> None:
+    """Watches who is in a room, asks for it, and goes in some way."""
+    room = f"watched/{random.randrange(SHARED_ROOMS)}"
+    async with accept(server, "?events=system,presence") as visitor:
+        user = (await visitor.hear_event("welcome"))["user"]
+        visitor.say(type="system", data={"action": "join", "room": room, "presence": True})
+        for action in ("who", None):
+            roster = await visitor.hear(
+                lambda message: (
+                    message["type"] == "presence" and message["data"]["event"] == "roster"
+                )
+            )
+            assert user in [member["user"] for member in roster["data"]["members"]]
+            if action is not None:
+                visitor.command(action, room)
+        if random.random() < 0.5:
+            visitor.command("leave", room)
+            await visitor.hear_event("left")
+        if random.random() < 0.7:
+            await visitor.leave(random.choice((1000, 1001)))
 
 
 async def listener(server: ServerProcess, random: Random) -> None:
@@ -294,8 +316,8 @@ async def backend_program(server: ServerProcess, random: Random) -> None:
 Kind = Callable[[ServerProcess, Random], Awaitable[None]]
 
 BRIEF: tuple[Kind, ...] = (
-    room_founder, room_changer, room_collector, doubter, listener, rude_one, impatient_one,
-    bad_handshaker, babbler, web_visitor, backend_program,
+    room_founder, room_changer, room_collector, doubter, onlooker, listener, rude_one,
+    impatient_one, bad_handshaker, babbler, web_visitor, backend_program,
 )  # fmt: skip
 BRIEF_AT_A_TIME = 4
 KINDS = (*BRIEF, slow_one, silent_one, dead_one)
