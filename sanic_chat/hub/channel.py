@@ -44,7 +44,6 @@ class Channel:
 
     __slots__ = (
         "fan_outs",
-        "is_global",
         "json_room",
         "members",
         "muted",
@@ -61,7 +60,6 @@ class Channel:
         self.name = name
         self.room = room
         self.json_room = json_room
-        self.is_global = room is None
         self.members: dict[Member, None] = {}
         """Its members; the one that spoke last stands last."""
         self.shared = 0

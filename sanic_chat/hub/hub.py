@@ -181,12 +181,6 @@ class Hub:
         channel.pending_bytes += size
         self.held_bytes += size
 
-    def deliver_to_others(self, channel: Channel, frame: bytes, sender: Member) -> None:
-        """Deliver a frame to all members of a channel but `sender`, which need not be a member."""
-        if sender in channel.members:
-            channel.mute(sender)
-        self.deliver(channel, frame)
-
     def is_behind(self, channel: Channel) -> bool:
         """Whether a frame delivered to a channel now may wait for more than this loop turn."""
         return channel.fan_outs > 0 or not self._fits(channel)
