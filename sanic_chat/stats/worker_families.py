@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from msgspec import UnsetType
 
@@ -36,6 +37,8 @@ UNREADY_REASONS = (
 )  # fmt: skip
 DIRECTIONS = ("publish", "subscribe")
 
+T = TypeVar("T")
+
 _OfWorker = Family[WorkerMetrics]
 
 
@@ -43,29 +46,29 @@ def _worker(name: str, kind: Kind, help: str, read: Callable[[WorkerMetrics], Va
     return single(name, kind, help, read)
 
 
+def _told(part: T | UnsetType, empty: Callable[[], T]) -> T:
+    """A part of a report, or one that tells nothing."""
+    return empty() if isinstance(part, UnsetType) else part
+
+
 def _redis(worker: WorkerMetrics) -> RedisReport:
-    redis = worker.report.redis
-    return RedisReport() if isinstance(redis, UnsetType) else redis
+    return _told(worker.report.redis, RedisReport)
 
 
 def _backlog(worker: WorkerMetrics) -> BacklogReport:
-    backlog = worker.report.backlog
-    return BacklogReport() if isinstance(backlog, UnsetType) else backlog
+    return _told(worker.report.backlog, BacklogReport)
 
 
 def _queues(worker: WorkerMetrics) -> SendQueuesReport:
-    queues = worker.report.send_queues
-    return SendQueuesReport() if isinstance(queues, UnsetType) else queues
+    return _told(worker.report.send_queues, SendQueuesReport)
 
 
 def _presence(worker: WorkerMetrics) -> PresenceReport:
-    presence = worker.report.presence
-    return PresenceReport() if isinstance(presence, UnsetType) else presence
+    return _told(worker.report.presence, PresenceReport)
 
 
 def _keys(worker: WorkerMetrics) -> KeysReport:
-    keys = worker.report.keys
-    return KeysReport() if isinstance(keys, UnsetType) else keys
+    return _told(worker.report.keys, KeysReport)
 
 
 def _proof_age(worker: WorkerMetrics) -> Value:
