@@ -174,7 +174,7 @@ class BrokerEvents:
 
     def canary_returned(self, seconds: float) -> None:
         self.round_trips.observe(seconds)
-        self._presence.could_hear()
+        self._presence.could_hear(seconds)
 
     def link_lost(self) -> None:
         self._answers.stop_waiting()

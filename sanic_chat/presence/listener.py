@@ -73,15 +73,15 @@ class Listener:
 
     # -- what other pods say ---------------------------------------------------------------
 
-    def canary_received(self, pod_id: str, canary: Canary) -> None:
+    def canary_received(self, pod_id: str, canary: Canary, now: float) -> None:
         """Take the number of a pod's last stream envelope: is one missing here?"""
-        peer = self._heard(pod_id, canary.n, canary.n)
+        peer = self._heard(pod_id, canary.n, canary.n, now)
         if peer is not None:
             self._is_watching(pod_id, peer, canary.watching)
 
     def stream_received(self, pod_id: str, stream: Stream, now: float) -> None:
         """Take what a pod says to all."""
-        peer = self._heard(pod_id, stream.n - 1, stream.n)
+        peer = self._heard(pod_id, stream.n - 1, stream.n, now)
         if peer is None:
             return
         self._speaker.unwatched_by(pod_id, stream.unwatch)
@@ -101,16 +101,16 @@ class Listener:
             self._remove(peer, Hold(now + LOST_SECONDS, "lost"))
             self._speaker.forget(pod_id)
 
-    def want_received(self, pod_id: str, want: Want) -> None:
+    def want_received(self, pod_id: str, want: Want, now: float) -> None:
         """Take a pod's request."""
-        peer = self.peers.heard(pod_id)
+        peer = self.peers.heard(pod_id, now)
         if peer is not None:
             peer.watching = True
             self._speaker.wanted_by(pod_id, want.rooms, want.req)
 
     def parts_received(self, pod_id: str, parts: Parts, now: float) -> None:
         """Take a pod's answer."""
-        peer = self._heard(pod_id, parts.n, parts.n)
+        peer = self._heard(pod_id, parts.n, parts.n, now)
         if peer is None:
             return
         peer.ask_again_at = now + self._beat_seconds
@@ -122,13 +122,13 @@ class Listener:
                 self.touched.add(room)
                 self.rebuilt.add(room)
 
-    def _heard(self, pod_id: str, expected: int, n: int) -> Peer | None:
+    def _heard(self, pod_id: str, expected: int, n: int, now: float) -> Peer | None:
         """Note that a pod has said what follows number `expected` of its stream, and makes it `n`.
 
         Returns None if that is to be ignored: what was said on an old connection may come after
         what was said on the new one, and is known to be missing by then.
         """
-        peer = self.peers.heard(pod_id)
+        peer = self.peers.heard(pod_id, now)
         if peer is None or (peer.n is not None and expected < peer.n):
             return None
         if peer.n != expected:

@@ -35,6 +35,7 @@ class Peer:
         "ask_again_at",
         "bit",
         "doubts",
+        "heard_at",
         "is_silent",
         "n",
         "quiet_beats",
@@ -50,6 +51,7 @@ class Peer:
         self.watching = False
         """Whether anybody on it watches any room."""
         self.is_silent = False
+        self.heard_at = 0.0
         self.quiet_beats = 0
         self.doubts: dict[str, int] = {}
         """The rooms that are doubted, each with the first request whose answer settles it."""
@@ -90,7 +92,7 @@ class Peers:
 
     # -- what is heard ---------------------------------------------------------------------
 
-    def heard(self, pod_id: str) -> Peer | None:
+    def heard(self, pod_id: str, now: float) -> Peer | None:
         """Note that a pod was heard; None if it has said goodbye, or there are too many.
 
         A pod that is new, or was silent, has to be doubted: its `n` is None.
@@ -104,7 +106,12 @@ class Peers:
             peer.is_silent = False
             peer.n = None
         peer.quiet_beats = 0
+        peer.heard_at = now
         return peer
+
+    def heard_until(self, now: float) -> float:
+        """The time since which some living pod has not been heard; now, if there is none."""
+        return min((peer.heard_at for _, peer in self.living()), default=now)
 
     def goodbye(self, pod_id: str) -> Peer | None:
         """Forget a pod that leaves, and listen to it no more; return what was known of it."""

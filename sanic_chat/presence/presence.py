@@ -36,8 +36,6 @@ IN_USE_SECONDS = 60.0
 ASK_SECONDS = 1.0
 """The least time between two rosters that a session asks for."""
 MIN_BEAT_SECONDS = 1.0
-LATE_SECONDS = 0.1
-"""A window that ends later than that ends no holds: other pods may be heard only after it."""
 
 
 class PresenceStats(NamedTuple):
@@ -93,10 +91,9 @@ class Presence:
         self._is_cut_off = True
         self._complete_from = float("inf")
         self._used_until = 0.0
-        self._heard_at = 0.0
+        self._beaten_at = 0.0
+        self._proven_until = float("-inf")
         self._window: asyncio.TimerHandle | None = None
-        self._window_ends_at = 0.0
-        self._was_late = False
         self._must_speak = False
         self._beat: asyncio.TimerHandle | None = None
 
@@ -203,7 +200,7 @@ class Presence:
     def canary_received(self, pod_id: str, content: bytes) -> None:
         """Take another pod's canary. Raises BadEnvelope, as the others do."""
         canary = words.read_canary(content)
-        self.listener.canary_received(pod_id, canary)
+        self.listener.canary_received(pod_id, canary, self._loop.time())
         self._heard(canary.watching)
 
     def stream_received(self, pod_id: str, content: bytes) -> None:
@@ -219,7 +216,7 @@ class Presence:
 
     def want_received(self, pod_id: str, content: bytes) -> None:
         """Take a pod's request."""
-        self.listener.want_received(pod_id, words.read_want(content))
+        self.listener.want_received(pod_id, words.read_want(content), self._loop.time())
         self._heard(True)
 
     def parts_received(self, pod_id: str, content: bytes) -> None:
@@ -237,14 +234,17 @@ class Presence:
 
     # -- what becomes of Redis -------------------------------------------------------------
 
-    def could_hear(self) -> None:
-        """Note that a canary of this pod has come back: what was said before it has been heard.
+    def could_hear(self, seconds: float) -> None:
+        """Note that a canary of this pod has come back, after so many seconds.
 
-        These are the beats in which other pods have to be heard.
+        What other pods said before it left has been heard, unless Redis stood still: then the
+        canary may be the first of all that waited there. These are the beats in which other pods
+        have to be heard.
         """
         now = self._loop.time()
-        if not self._is_cut_off and now >= self._heard_at + self._beat_seconds / 2:
-            self._heard_at = now
+        self._proven_until = max(self._proven_until, now - 2 * seconds)
+        if not self._is_cut_off and now >= self._beaten_at + self._beat_seconds / 2:
+            self._beaten_at = now
             self.listener.beat(now)
             self._heard(False)
 
@@ -287,26 +287,28 @@ class Presence:
 
     def _wake(self) -> None:
         if self._window is None:
-            self._window_ends_at = self._loop.time() + WINDOW_SECONDS
             self._window = self._loop.call_later(WINDOW_SECONDS, self._flush)
 
     def _flush(self) -> None:
         self._window = None
         now = self._loop.time()
-        is_late = now > self._window_ends_at + LATE_SECONDS and not self._was_late
-        self._was_late = is_late
         request = self.listener.peers.next_request()
         said = self.speaker.flush(now, req=request, must_speak=self._must_speak)
         self._must_speak = False
         self.listener.flush(now, MAX_ENVELOPES - said)
         due, self._due = self._due | dict.fromkeys(self.listener.touched), {}
         self.listener.touched.clear()
-        is_sure = not (self._is_cut_off or is_late) and now >= self._complete_from
+        is_sure = not self._is_cut_off and now >= self._complete_from
         doubted = self.listener.peers.doubted() if due and is_sure else set()
+        heard_until = self._heard_until(now) if due and is_sure else now
         for room in due:
             watched = self._rooms.get(room)
             if watched is not None and self._tell(
-                room, watched, now, is_complete=is_sure and room not in doubted
+                room,
+                watched,
+                now,
+                heard_until=heard_until,
+                is_complete=is_sure and room not in doubted,
             ):
                 self._due[room] = None
         self.listener.rebuilt.clear()
@@ -314,12 +316,26 @@ class Presence:
         if self._due or self._unwatch_at or self.listener.has_doubts or self.speaker.has_news:
             self._wake()
 
-    def _tell(self, room: str, watched: WatchedRoom, now: float, *, is_complete: bool) -> bool:
+    def _heard_until(self, now: float) -> float:
+        """The time until which all words are known here. (A pod that drains proves nothing.)"""
+        proven_until = now if self.draining else self._proven_until
+        return min(proven_until, self.listener.peers.heard_until(now))
+
+    def _tell(
+        self,
+        room: str,
+        watched: WatchedRoom,
+        now: float,
+        *,
+        heard_until: float,
+        is_complete: bool,
+    ) -> bool:
         """Tell sessions of a room; return whether to look at it again in the next window."""
         if watched.audience.is_empty:
             self._unwatch_at.setdefault(room, now + UNWATCH_SECONDS)
         return watched.tell(
             now,
+            heard_until=heard_until,
             is_complete=is_complete,
             may_wait=not self._is_cut_off,
             is_rebuilt=room in self.listener.rebuilt,

@@ -162,11 +162,10 @@ class View:
 
     # -- what is told ----------------------------------------------------------------------
 
-    def take_changes(self, now: float, *, holds_end: bool) -> Changes:
-        """The differences to the call before. `holds_end`: whether holds may come to an end."""
+    def take_changes(self, now: float, *, heard_until: float) -> Changes:
+        """The differences to the call before. `heard_until`: what pods said till then is known."""
         left = []
-        over = now - HEARSAY_SECONDS
-        for user, reason in self.holds.take_ended(over) if holds_end else ():
+        for user, reason in self.holds.take_ended(heard_until - HEARSAY_SECONDS):
             bits = self._bits.get(user, OWN)
             if bits <= TOLD:
                 if bits:

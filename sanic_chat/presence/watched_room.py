@@ -39,15 +39,26 @@ class WatchedRoom:
         self._is_complete = True  # as it was told last
         self._since: float | None = None  # the time since which newcomers wait
 
-    def tell(self, now: float, *, is_complete: bool, may_wait: bool, is_rebuilt: bool) -> bool:
+    def tell(
+        self,
+        now: float,
+        *,
+        heard_until: float,
+        is_complete: bool,
+        may_wait: bool,
+        is_rebuilt: bool,
+    ) -> bool:
         """Tell what is new; return whether to call this again in the next window in any case.
 
-        `is_complete`: nothing is known to be missing, so holds may end. `may_wait`: that is worth
-        waiting for. `is_rebuilt`: some of the view was replaced.
+        `heard_until`: what other pods said till then is known, so holds that ended before are
+        over. `is_complete`: nothing is known to be missing; else no hold ends. `may_wait`: that is
+        worth waiting for. `is_rebuilt`: some of the view was replaced.
         """
         audience = self.audience
         audience.settle()
-        changes = self.view.take_changes(now, holds_end=is_complete)
+        changes = self.view.take_changes(
+            now, heard_until=heard_until if is_complete else float("-inf")
+        )
         roster_for_all = (
             changes.mode_differs
             or (is_complete and not self._is_complete)

@@ -10,6 +10,7 @@ PEERS = "sanic_chat/presence/peers.py"
 PRESENCE = "sanic_chat/presence/presence.py"
 SPEAKER = "sanic_chat/presence/speaker.py"
 VIEW = "sanic_chat/presence/view.py"
+WATCHED_ROOM = "sanic_chat/presence/watched_room.py"
 
 MODEL = ("tests/presence/test_presence_model.py",)
 SEQUENCES = ("tests/presence/test_sequences.py",)
@@ -77,30 +78,51 @@ MUTANTS = (
     Mutant(
         "a pod that stood still buries nobody",
         PRESENCE,
-        "            self._heard_at = now\n            self.listener.beat(now)\n",
-        "            for _ in range(int(now - self._heard_at)):\n"
-        "                self.listener.beat(now)\n            self._heard_at = now\n",
+        "            self._beaten_at = now\n            self.listener.beat(now)\n",
+        "            for _ in range(int(now - self._beaten_at)):\n"
+        "                self.listener.beat(now)\n            self._beaten_at = now\n",
         MODEL,
     ),
     Mutant(
         "no hold ends while other pods may not be heard",
-        VIEW,
-        "self.holds.take_ended(over) if holds_end else ():",
-        "self.holds.take_ended(over):",
+        WATCHED_ROOM,
+        'heard_until=heard_until if is_complete else float("-inf")',
+        "heard_until=heard_until",
         MODEL,
     ),
     Mutant(
         "a pod that stood still hears who came back before it lets a hold end",
         PRESENCE,
-        "        is_sure = not (self._is_cut_off or is_late) and",
-        "        is_sure = not self._is_cut_off and",
+        "min(proven_until, self.listener.peers.heard_until(now))",
+        "now",
+        SEQUENCES,
+    ),
+    Mutant(
+        "no hold ends before Redis is known not to have stalled",
+        PRESENCE,
+        "min(proven_until, self.listener.peers.heard_until(now))",
+        "self.listener.peers.heard_until(now)",
+        SEQUENCES,
+    ),
+    Mutant(
+        "no hold ends before every living pod was heard",
+        PRESENCE,
+        "min(proven_until, self.listener.peers.heard_until(now))",
+        "proven_until",
+        SEQUENCES,
+    ),
+    Mutant(
+        "the canary that comes back after a stall proves nothing of it",
+        PRESENCE,
+        "now - 2 * seconds)",
+        "now)",
         SEQUENCES,
     ),
     Mutant(
         "other pods have time to say that a user has come back",
         VIEW,
-        "        over = now - HEARSAY_SECONDS\n",
-        "        over = now\n",
+        "heard_until - HEARSAY_SECONDS",
+        "heard_until",
         SEQUENCES,
     ),
     Mutant(

@@ -64,7 +64,7 @@ class Pod:
         assert self.window() == []
 
     def members(self) -> list[str]:
-        self.view.take_changes(self.now, holds_end=True)
+        self.view.take_changes(self.now, heard_until=self.now)
         return self.view.members()
 
 
@@ -91,7 +91,7 @@ def test_a_missing_number(word: str) -> None:
     if word == "stream":
         pod.stream(changes={"a": [Member("carl", 1)]})
     elif word == "canary":
-        pod.listener.canary_received("x", Canary(pod.n))
+        pod.listener.canary_received("x", Canary(pod.n), pod.now)
     else:
         pod.answer(0, b=[])
     assert pod.window() == [("x", ["a"])]
@@ -112,7 +112,7 @@ def test_a_number_that_is_late(word: str) -> None:
     if word == "stream":
         pod.stream(n=4, unwatch=["a"], watching=False, changes={"a": [Member("carl", 1)]})
     elif word == "canary":
-        pod.listener.canary_received("x", Canary(4))
+        pod.listener.canary_received("x", Canary(4), pod.now)
     else:
         pod.answer(99, a=[Member("carl", 1)])
     assert pod.window() == []
@@ -242,15 +242,15 @@ def test_who_watches_nothing() -> None:
     for word in ("stream", "canary"):
         pod = Pod()
         pod.trusts()
-        pod.listener.want_received("x", Want(7, ["a"]))
+        pod.listener.want_received("x", Want(7, ["a"]), pod.now)
         assert pod.speaker.watchers == {"a": {"x"}}
         if word == "stream":
             pod.stream(watching=False)
         else:
-            pod.listener.canary_received("x", Canary(pod.n, watching=False))
+            pod.listener.canary_received("x", Canary(pod.n, watching=False), pod.now)
         assert pod.speaker.watchers == {}
         assert not pod.listener.peers.are_watching()
-        pod.listener.want_received("x", Want(8, ["a"]))
+        pod.listener.want_received("x", Want(8, ["a"]), pod.now)
         assert pod.listener.peers.are_watching()
 
 

@@ -15,7 +15,7 @@ from sanic_chat.presence.peers import (
 
 
 def heard(peers: Peers, pod_id: str) -> Peer:
-    peer = peers.heard(pod_id)
+    peer = peers.heard(pod_id, 0.0)
     assert peer is not None
     return peer
 
@@ -92,7 +92,7 @@ def test_goodbyes() -> None:
     peer = heard(peers, "a")
     assert peers.goodbye("a") is peer
     assert peers.goodbye("never heard") is None
-    assert peers.heard("a") is peers.heard("never heard") is None
+    assert peers.heard("a", 0.0) is peers.heard("never heard", 0.0) is None
     for number in range(module.REMEMBERED_GOODBYES):
         peers.goodbye(f"pod {number}")
     assert heard(peers, "a") is not peer
@@ -104,7 +104,7 @@ def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     peers = Peers()
     for pod_id in "ab":
         heard(peers, pod_id)
-    assert peers.heard("c") is None
+    assert peers.heard("c", 0.0) is None
     assert living(peers) == ["a", "b"]
 
 

@@ -374,6 +374,16 @@ class PresenceMachine(RuleBasedStateMachine):
         self.clock.call_at(self.clock.now + seconds, partial(setattr, self.bus, "delay", 0.05))
         self.act(acts, seconds / (acts + 1))
 
+    @rule(seed=seeds, seconds=st.sampled_from((0.5, 1.5, 7.0)), acts=acts)
+    def redis_stalls(self, seed: int, seconds: float, acts: int) -> None:
+        """All that is said meanwhile is heard afterwards."""
+        self.random.seed(seed)
+        self.noise(seconds)
+        self.bus.stall()
+        self.act(acts, seconds / (acts + 1))
+        self.clock.pass_(seconds / (acts + 1))
+        self.bus.go_on()
+
     @rule(seed=seeds, seconds=long_seconds, is_noticed=st.booleans(), acts=acts)
     def redis_is_away(self, seed: int, seconds: float, is_noticed: bool, acts: int) -> None:
         self.random.seed(seed)

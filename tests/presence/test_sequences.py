@@ -5,6 +5,7 @@ The pods are a model's (tests/support/model_presence.py); time is the test's.
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -18,6 +19,8 @@ from ..support.model_bus import Bus, Clock
 from ..support.model_presence import CLOSED, LEFT, LOST, RELOADED, Client, Cluster, ModelPod
 
 ROOM = "lobby"
+TOLD_SECONDS = 3.0
+"""The longest time until all are told of somebody who says goodbye."""
 PHASES = [0.0, 0.07, 0.13, 0.19, 0.25]
 """Seconds by which windows of different pods are apart."""
 
@@ -93,7 +96,7 @@ def test_who_moves(ending: Ending, away: float, before: bool, phase: float) -> N
     stage.clock.pass_(20.0)
     assert [change for change in stage.told() if change[0] == "anna"] == []
     again.end(LEFT)
-    stage.clock.pass_(2.0)
+    stage.clock.pass_(TOLD_SECONDS)
     assert stage.told() == [("anna", "left")]
 
 
@@ -109,7 +112,7 @@ def test_the_last_hold_decides() -> None:
         assert stage.told() == [("anna", "joined")]
         stage.clock.pass_(LOST_SECONDS - 5.0)
         assert stage.told() == []
-        stage.clock.pass_(1.0)
+        stage.clock.pass_(2.0)
         assert stage.told() == [("anna", "lost")]
 
 
@@ -125,7 +128,7 @@ def test_who_was_sent_elsewhere_and_is_there_may_leave() -> None:
     old.end(CLOSED)
     stage.clock.pass_(2.0)
     new.end(LEFT)
-    stage.clock.pass_(2.0)
+    stage.clock.pass_(TOLD_SECONDS)
     assert stage.told() == [("anna", "joined"), ("anna", "left")]
 
 
@@ -150,7 +153,7 @@ def test_who_was_sent_elsewhere_and_has_left_there() -> None:
             stage.pods[0].close()
             stage.clock.pass_(1.0)
             new.end(LEFT)
-            stage.clock.pass_(2.0)
+            stage.clock.pass_(TOLD_SECONDS)
             assert stage.told() == [("anna", "left")]
             stage.clock.pass_(LOST_SECONDS)
             assert stage.told() == [("away", "lost")]
@@ -204,6 +207,41 @@ def test_last_words_to_a_pod_that_has_just_started() -> None:
     stage.pods[0].close()
     stage.clock.pass_(LOST_SECONDS + 2.0)
     assert new.presence.speaker.parts == {}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("who", "seconds"),
+    [
+        ("Redis", 0.7),
+        ("Redis", 1.5),
+        ("Redis", 7.0),
+        ("the other pod", 0.7),
+        ("the other pod", 4.0),
+    ],
+)
+def test_who_moves_while_nothing_is_said(who: str, seconds: float, phase: float) -> None:
+    """Redis stalls, or the other pod stands still, before it says that a user has come back."""
+    for before in (-0.9, -0.5, -0.2, 0.0, 0.1, 0.3, 0.6):  # from the move to the fault
+        stage = Stage()
+        anna = stage.connect("anna", stage.pods[0])
+        stage.clock.pass_(2.0 + phase)
+        stage.told()
+        left_at = stage.clock.now + 1.0
+        other = stage.pods[1]
+        stall, go_on = (
+            (stage.bus.stall, stage.bus.go_on)
+            if who == "Redis"
+            else (other.process.freeze, partial(other.process.thaw, timers_first=phase < 0.1))
+        )
+        if who != "Redis" and before < 0.05:
+            continue  # it would not take her in
+        stage.clock.call_at(left_at, partial(anna.end, LEFT))
+        stage.clock.call_at(left_at + 0.04, partial(stage.connect, "anna", other))
+        stage.clock.call_at(left_at + before, stall)
+        stage.clock.call_at(left_at + before + seconds, go_on)
+        stage.clock.pass_(30.0)
+        assert stage.told() == [], before
 
 
 def test_a_pod_stands_still() -> None:

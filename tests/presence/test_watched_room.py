@@ -50,7 +50,7 @@ class Room(HubHandler):
         """A window ends."""
         self.now += 0.25
         usual = {"is_complete": True, "may_wait": True, "is_rebuilt": False}
-        again = self.watched.tell(self.now, **{**usual, **options})
+        again = self.watched.tell(self.now, heard_until=self.now, **{**usual, **options})
         self.rest()
         return again
 

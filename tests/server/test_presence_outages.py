@@ -18,6 +18,8 @@ from ..support.onlookers import Onlooker, onlooker, onlookers, running_pods
 AWAY_SECONDS = 30.0 if EVERY_CASE else 12.0
 """Longer than any hold of who is lost; a pod is silent after 5 s."""
 FROZEN_SECONDS = 20.0
+STALL_SECONDS = 2.0
+"""Longer than a hold, and too short for pods to notice."""
 RIGHT_WITHIN = 10.0
 USERS = 40
 ROOM = "the-room"
@@ -102,6 +104,32 @@ async def test_redis_is_away(pods: Pods, redis: RedisProcess, fault: Fault) -> N
             assert set(told.joined) <= {"late"}
         late.listener.abort()
         await late.listener.ended
+
+
+async def test_users_move_while_redis_stalls(pods: Pods, redis: RedisProcess) -> None:
+    """Nobody is told that they have left, though their holds end before others hear of them."""
+    ports = [pod.port for pod in pods]
+    async with inhabited(pods) as clients, Redis(port=redis.port) as admin:
+        movers, stayers = clients[0::4], [*clients[1::4], *clients[2::4], *clients[3::4]]
+        await admin.client_pause(int(STALL_SECONDS * 1000))
+        for mover in movers:
+            mover.listener.leave()
+        moved = await asyncio.gather(*(onlooker(ports, 1, mover.user) for mover in movers))
+        for client in moved:
+            client.join([ROOM])
+        await asyncio.sleep(STALL_SECONDS)
+        last = stayers.pop()
+        last.listener.leave()
+        watchers = [client.rosters[ROOM] for client in (*stayers, *moved)]
+        await eventually(
+            lambda: all((last.user, "left") in roster.left for roster in watchers),
+            "holds end again",
+        )
+        for roster in watchers:
+            assert (roster.joined, roster.left) == ([], [(last.user, "left")])
+        for client in moved:
+            client.listener.abort()
+            await client.listener.ended
 
 
 async def test_a_pod_stands_still(pods: Pods) -> None:

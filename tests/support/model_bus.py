@@ -151,6 +151,7 @@ class Bus:
         """When each word was said, by whom, and its kind."""
         self.links: dict[str, Link] = {}
         self._pods: dict[str, Listening] = {}
+        self._waiting: dict[str, list[Callable[[], None]]] | None = None
         self._clock = clock
         self._random = random
         self._arrival: dict[tuple[str, str], float] = {}
@@ -166,7 +167,11 @@ class Bus:
         if self.is_down or not link.is_publishing:
             return
         pods = list(self._pods) if to is None else [to]
-        if link.stuck is not None:
+        if self._waiting is not None:
+            self._waiting.setdefault(sender, []).append(
+                partial(self._deliver, sender, pods, kind, content)
+            )
+        elif link.stuck is not None:
             link.stuck.append(partial(self._deliver, sender, pods, kind, content, late=True))
         else:
             self._deliver(sender, pods, kind, content)
@@ -191,6 +196,17 @@ class Bus:
                 )
             arrive = partial(pod.received, sender, kind, content)
             self._clock.call_at(at, partial(pod.process.read, arrive))
+
+    def stall(self) -> None:
+        """Have Redis read nothing that is said."""
+        self._waiting = {}
+
+    def go_on(self) -> None:
+        """Have Redis read all that waits, of one pod after the other, in any order."""
+        waiting, self._waiting = self._waiting or {}, None
+        for sender in self._random.sample(list(waiting), len(waiting)):
+            for word in waiting[sender]:
+                word()
 
     def unstick(self, sender: str, seconds: float) -> None:
         """Replace a pod's stuck connection; what was said there comes within so many seconds."""

@@ -164,6 +164,7 @@ class Client:
 class _Proof:
     number: int = 0
     under_way: int | None = None
+    sent_at: float = 0.0
     missed: int = 0
 
 
@@ -269,7 +270,7 @@ class ModelPod:
             self._heard[kind](pod_id, content)
         elif kind == "canary" and json.loads(content)["number"] == self._proof.under_way:
             self._proof.under_way = None
-            self.presence.could_hear()
+            self.presence.could_hear(self.process.time() - self._proof.sent_at)
             if self.is_cut_off:
                 self.is_cut_off = False
                 self.presence.connected()
@@ -292,7 +293,7 @@ class ModelPod:
                 return
             self.cut_off()
         proof.number += 1
-        proof.under_way, proof.missed = proof.number, 0
+        proof.under_way, proof.sent_at, proof.missed = proof.number, self.process.time(), 0
         words = self.presence.canary_words()
         self._say(None, "canary", b'{"number":%d,%b' % (proof.number, words[1:]))
 
