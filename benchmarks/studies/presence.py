@@ -156,6 +156,7 @@ def main() -> None:
     print("|--:|---|--:|--:|--:|--:|--:|")
     for count in counts:
         with closing(RedisProcess()) as redis:
+            redis.start()
             for step in uvloop.run(_crowd(redis, count)):
                 print(_row(step), flush=True)
 

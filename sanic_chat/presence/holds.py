@@ -5,7 +5,7 @@ May live here: which hold counts, and when it is over. Must not know rooms, nor 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from ..protocol.presence import Reason
 from ..session.handler import EndedBy, Ending
@@ -24,7 +24,8 @@ RETURN_SECONDS = 5.0
 GOING_AWAY = 1001
 
 
-class Hold(NamedTuple):
+@dataclass(frozen=True, slots=True)  # 24 bytes less than a tuple
+class Hold:
     """The end of a hold, in seconds of a monotonic clock, and why the user has left then."""
 
     until: float
@@ -78,7 +79,7 @@ class Holds:
         """Hold all users that are held now at least until then."""
         for user, hold in self._holds.items():
             if hold.until < until:
-                self._holds[user] = hold._replace(until=until)
+                self._holds[user] = replace(hold, until=until)
 
     def discard(self, user: str) -> None:
         """End a hold, since the user has come back."""

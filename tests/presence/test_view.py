@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from sanic_chat.presence.holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold
@@ -214,3 +216,28 @@ def test_long_users(character: str) -> None:
         room.view.remove(A, Hold(room.now, "lost"))
         assert len(room.left(1.0)) == len(users)
         assert (room.view.is_named, room.view._size.bytes) == (True, 0)
+
+
+def test_memory() -> None:
+    """A member takes some 90 bytes, its name among them, and a hold 180 more."""
+
+    def a_room(hold_ms: int) -> View:
+        view = View()
+        for sessions in (1, 0) if hold_ms else (1,):
+            view.change(
+                A, [Member(f"user-{n:06}", sessions, hold_ms) for n in range(LARGE_USERS - 50)], 0.0
+            )
+            view.take_changes(0.0, heard_until=0.0)
+        return view
+
+    def bytes_of_a_member(hold_ms: int) -> float:
+        tracemalloc.start()
+        try:
+            rooms = [a_room(hold_ms) for _ in range(100)]
+            return tracemalloc.get_traced_memory()[0] / len(rooms) / (LARGE_USERS - 50)
+        finally:
+            tracemalloc.stop()
+
+    member = bytes_of_a_member(0)
+    assert 70 < member < 130
+    assert 120 < bytes_of_a_member(15_000) - member < 220
