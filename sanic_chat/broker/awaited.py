@@ -27,10 +27,15 @@ REMEMBERED_MS: Final = 60_000
 PUBLISH_ONCE: Final = b"""\
 if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then return false end
 local count = 0
-for i = 2, #ARGV, 2 do count = count + redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+for i = 2, #ARGV, 2 do
+    local told = redis.pcall('PUBLISH', ARGV[i], ARGV[i + 1])
+    if type(told) == 'table' then redis.call('DEL', KEYS[1]) return told end
+    count = count + told
+end
 return count"""
 """Publishes to channels (from the second argument on, each with its envelope) unless the key is
-noted; answers with the number of subscriptions, or nil."""
+noted; answers with the number of subscriptions, or nil. If a channel is refused nothing is noted,
+and what was not published yet is not."""
 
 DUPLICATE: Final = None
 """The outcome of a key that was noted before."""

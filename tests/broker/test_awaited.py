@@ -102,6 +102,20 @@ async def test_a_refusal(publisher, awaited, outside):
     assert publisher.link.reconnects == 0
 
 
+async def test_a_channel_that_is_refused(publisher, awaited, outside):
+    """It is refused each time it is tried, since a key says that all was published."""
+    same = key()
+    first = CHANNELS[0].decode()
+    await outside.execute_command("ACL", "SETUSER", "default", "resetchannels", f"&{first}")
+    try:
+        outcomes = [await awaited.publish_once(same, MESSAGES) for _ in range(2)]
+    finally:
+        await outside.execute_command("ACL", "SETUSER", "default", "allchannels")
+    assert outcomes == [Drop.REFUSED] * 2
+    assert not await outside.exists(same)
+    assert await awaited.publish_once(same, MESSAGES) == 0
+
+
 async def test_a_connection_that_is_lost(own_redis, publisher, awaited):
     """Whoever waits is told at once, and it counts, since nobody knows."""
     own_redis.signal(signal.SIGSTOP)

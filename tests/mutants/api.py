@@ -47,6 +47,13 @@ MUTANTS = (
         ("tests/broker/test_awaited.py",),
     ),
     Mutant(
+        "an ID is not noted for what is refused",
+        AWAITED,
+        "redis.call('DEL', KEYS[1]) ",
+        "",
+        ("tests/broker/test_awaited.py",),
+    ),
+    Mutant(
         "a message with an ID is published by it",
         PUBLISHING,
         "        if message.id:\n            outcomes",
