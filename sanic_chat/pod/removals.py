@@ -73,6 +73,7 @@ class Removals:
         revocations.on_learned = self._close_revoked
         self._remember_seconds = max(REMEMBER_SECONDS, handshake_seconds)
         self._kicks: dict[str, Kick] = {}
+        self._forgetting: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         asking.handle(DISCONNECT, Removal, self._disconnect_here)
         asking.handle(DRAIN, str, self._drain_here)
@@ -139,15 +140,24 @@ class Removals:
         return [session for session in sessions if session.client_id == client_id][:1]
 
     def _remember(self, user: str, code: int, reason: str) -> None:
-        now = time.monotonic()
         kicks = self._kicks
         kicks.pop(user, None)
-        while kicks:
-            earliest = next(iter(kicks))
-            if kicks[earliest].at >= now - self._remember_seconds and len(kicks) < MAX_REMEMBERED:
+        if len(kicks) >= MAX_REMEMBERED:
+            del kicks[next(iter(kicks))]
+        kicks[user] = Kick(time.monotonic(), code, reason)
+        if self._forgetting is None:
+            self._forgetting = self._loop.call_later(self._remember_seconds, self._forget)
+
+    def _forget(self) -> None:
+        self._forgetting = None
+        now = time.monotonic()
+        while self._kicks:
+            earliest = next(iter(self._kicks))
+            seconds = self._kicks[earliest].at + self._remember_seconds - now
+            if seconds > 0:
+                self._forgetting = self._loop.call_later(seconds, self._forget)
                 break
-            del kicks[earliest]
-        kicks[user] = Kick(now, code, reason)
+            del self._kicks[earliest]
 
     def _close(
         self, sessions: Sequence[Session], code: int, reason: str, by: EndedBy = EndedBy.BACKEND

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from sanic_chat.pod import removals
 from sanic_chat.pod.asking import QUESTION
 from sanic_chat.pod.removals import DISCONNECT, MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
 from sanic_chat.protocol.frames import parse_close
@@ -114,19 +113,28 @@ async def test_who_is_remembered(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) 
         assert pod.cluster.removals.kick_of("anna", time.monotonic()) is None
 
 
-async def test_the_memory_is_bounded(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_is_bounded(crowd: Crowd) -> None:
     """In time, and in number: the first to come is the first to be forgotten."""
-    now = 100.0
-    monkeypatch.setattr(removals.time, "monotonic", lambda: now)
     here = crowd.pods[0].cluster.removals
     for number in range(MAX_REMEMBERED + 2):
         here._remember(f"user-{number}", 4001, "")
     assert len(here._kicks) == MAX_REMEMBERED
     assert here.kick_of("user-1", 0.0) is None
     assert here.kick_of("user-2", 0.0) is not None
-    now += REMEMBER_SECONDS + 0.1
+
+
+async def test_the_memory_ends(crowd: Crowd) -> None:
+    """Who was disconnected is forgotten in time, whether or not anybody else is."""
+    here = crowd.pods[0].cluster.removals
+    assert here._remember_seconds >= REMEMBER_SECONDS
+    here._remember_seconds = 0.3
+    began = time.monotonic()
+    here._remember("early", 4001, "")
+    await asyncio.sleep(0.1)
     here._remember("late", 4001, "")
-    assert [*here._kicks] == ["late"]
+    await eventually(lambda: [*here._kicks] == ["late"], "the first one is forgotten")
+    assert time.monotonic() - began >= 0.3
+    await eventually(lambda: not here._kicks, "nobody is remembered")
 
 
 async def test_a_revocation_that_is_learned_late(crowd: Crowd) -> None:
