@@ -22,7 +22,8 @@ from websockets.exceptions import ConnectionClosed
 
 from .faults import Fault
 from .harness import DEADLINE, ServerProcess, eventually, memory, receive
-from .outcome import Outcome, Word
+from .outcome import DUPLICATE, NO_ANSWER, UNCERTAIN, Outcome, Publication, Word
+from .persistent_backend import publishing
 from .stage import Settings, Stage
 from .witness import Witness, witness
 
@@ -156,6 +157,14 @@ class Crowd:
         assert numbers == sorted(set(numbers)), "each comes once, and in order"
         return dict(came)
 
+    def settle_publications(self, publications: list[Publication]) -> None:
+        """Find out whom they reached, and how often."""
+        members = [*zip(self.talkers, self.listeners, strict=True)]
+        came = [[Counter(m["id"] for _, m in one.received) for one in pod] for pod in members]
+        for publication in publications:
+            publication.arrivals = [[ids[publication.id] for ids in pod] for pod in came]
+            publication.is_published = publication.id in self._witness.published
+
     async def back(self, since: float) -> float:
         """Wait until words said since then have crossed both ways; how long after that it was."""
 
@@ -229,16 +238,18 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
                 await crowd.check_rooms(admin, pod_ids)
         before = _Resources.of(stage)
         talk = [asyncio.create_task(crowd.talk(pod, fault.rate)) for pod in PODS]
-        await asyncio.sleep(CALM_SECONDS)
+        async with publishing(stage.servers, crowd.lobby) as publications:
+            await asyncio.sleep(CALM_SECONDS)
 
-        stage.struck_at = time.monotonic()
-        async with fault.inflict(stage):
+            stage.struck_at = time.monotonic()
+            async with fault.inflict(stage):
+                for pod in fault.hit if fault.is_told else ():
+                    talker = crowd.talkers[pod]
+                    await eventually(lambda t=talker: t.told("degraded"), "it is noticed")
+            reachable_at = stage.struck_at if fault.is_reachable else time.monotonic()
+            back = await crowd.back(reachable_at)
             for pod in fault.hit if fault.is_told else ():
-                await eventually(lambda t=crowd.talkers[pod]: t.told("degraded"), "it is noticed")
-        reachable_at = stage.struck_at if fault.is_reachable else time.monotonic()
-        back = await crowd.back(reachable_at)
-        for pod in fault.hit if fault.is_told else ():
-            await eventually(lambda t=crowd.talkers[pod]: _is_over(t), "its end is told")
+                await eventually(lambda t=crowd.talkers[pod]: _is_over(t), "its end is told")
         for task in talk:
             task.cancel()
         await asyncio.wait(talk)
@@ -248,7 +259,8 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
             await eventually(lambda: _reports(admin, pod_ids), "the stats are there again")
         await stage.unready(None)
         await eventually(crowd.all_have_receipts, "all who asked have a receipt")
-        outcome = Outcome(back, crowd.words)
+        crowd.settle_publications(publications)
+        outcome = Outcome(back, crowd.words, publications)
         for talker in crowd.talkers:
             ends = talker.told("recovered")
             outcome.outages.append([data["outage_ms"] / 1000 for _, data in ends])
@@ -284,8 +296,8 @@ def check(fault: Fault, outcome: Outcome, settings: Settings, *, margin: float) 
     assert outcome.same_pod < SAME_POD_SECONDS + margin
     assert outcome.false_acks == 0
     # Every word either crossed, or its sender was told, or it fell into a gap.
-    own = outcome.dropped.total() - outcome.unavailable
-    assert 0 <= own <= OWN_PER_SECOND * (1 + outcome.seconds)
+    own = outcome.dropped.total() - outcome.unavailable - outcome.answers("redis_refuses")
+    assert 0 <= own <= OWN_PER_SECOND * (1 + outcome.seconds) + outcome.answers(*UNCERTAIN)
     for missed, gaps in zip(outcome.missed, reversed(outcome.gaps), strict=True):
         assert gaps or not missed
     given_up = 1.5 * settings.redis_timeout
@@ -299,8 +311,22 @@ def check(fault: Fault, outcome: Outcome, settings: Settings, *, margin: float) 
             [seconds] = told
             doubt = 3 * settings.proof_interval  # for how long a proof counts
             assert real / 2 - doubt < seconds < real + doubt + margin
+    _check_publications(fault, outcome)
     assert outcome.log_lines < 16 + 8 * outcome.seconds
     assert outcome.more_memory < MEMORY
+
+
+def _check_publications(fault: Fault, outcome: Outcome) -> None:
+    """Insist on what backends are promised: what was answered 200 came, and once for its ID."""
+    assert outcome.publications
+    assert fault.stops_a_pod or not outcome.answers(NO_ANSWER)
+    for publication in outcome.publications:
+        assert publication.is_published or publication.times, "200 is true"
+        assert publication.uncertain or publication.answers[-1] != DUPLICATE, "no double by itself"
+        # What was noted is forgotten once at most, with the Redis that knew it.
+        assert publication.times <= 1 + (fault.forgets and publication.uncertain > 0)
+    for pod in PODS:
+        assert outcome.gaps[pod] or not outcome.publications_missed(pod)
 
 
 def _is_over(talker: Client) -> bool:

@@ -54,6 +54,10 @@ class Fault:
     """Whether Redis can be reached all the time, though not over the old connections."""
     is_absent: bool = False
     """Whether it lasts since before the servers started."""
+    forgets: bool = False
+    """Whether the Redis that is there afterwards may not know what was noted just before."""
+    stops_a_pod: bool = False
+    """Whether a pod itself stands still, and answers nobody."""
     rate: float = 50
     """Messages a second that each pod's clients say meanwhile."""
 
@@ -73,7 +77,7 @@ def fault(name: str, **special: Any) -> Callable[[Callable[[Stage], AsyncIterato
 # -- Redis itself ----------------------------------------------------------------------------
 
 
-@fault("`kill -9`, restart")
+@fault("`kill -9`, restart", forgets=True)
 async def killed(stage: Stage) -> AsyncIterator[None]:
     stage.redis.kill()
     yield
@@ -81,7 +85,7 @@ async def killed(stage: Stage) -> AsyncIterator[None]:
     stage.redis.start()
 
 
-@fault("shut down for longer than publishes wait, restarted empty")
+@fault("shut down for longer than publishes wait, restarted empty", forgets=True)
 async def restarted_empty(stage: Stage) -> AsyncIterator[None]:
     stage.redis.signal(signal.SIGTERM)
     await eventually(lambda: not is_alive(stage.redis.pid), "Redis has ended")
@@ -182,7 +186,7 @@ async def busy(stage: Stage) -> AsyncIterator[None]:
                 await script
 
 
-@fault("`kill -9`, restart with a dataset that takes seconds to load")
+@fault("`kill -9`, restart with a dataset that takes seconds to load", forgets=True)
 async def loading(stage: Stage) -> AsyncIterator[None]:
     async with stage.admin() as admin:
         for number in range(100):
@@ -198,7 +202,11 @@ async def loading(stage: Stage) -> AsyncIterator[None]:
 
 
 # On a busy machine a canary may be late before the replica is found out.
-@fault("failover: the old primary is a replica, and keeps its connections", is_single=False)
+@fault(
+    "failover: the old primary is a replica, and keeps its connections",
+    is_single=False,
+    forgets=True,
+)
 async def failed_over(stage: Stage) -> AsyncIterator[None]:
     old = stage.redis
     new = RedisProcess(
@@ -253,7 +261,11 @@ async def publishers_killed(stage: Stage) -> AsyncIterator[None]:
         yield
 
 
-@fault("`client-output-buffer-limit pubsub` overrun by a pod that is stopped", hit=(1,))
+@fault(
+    "`client-output-buffer-limit pubsub` overrun by a pod that is stopped",
+    hit=(1,),
+    stops_a_pod=True,
+)
 async def overrun(stage: Stage) -> AsyncIterator[None]:
     [pid] = stage.servers[1].worker_pids
     pod_id = stage.servers[1].pod()["pod_id"]

@@ -1,9 +1,18 @@
-"""What was seen of a fault: each word that was said meanwhile, and what became of it."""
+"""What was seen of a fault: each word that was said meanwhile, and what became of it.
+
+So of each publication of a backend, too.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+
+PUBLISHED, DUPLICATE = "published", "duplicate"
+"""What a 200 says of a publication; any other answer is known by its code."""
+NO_ANSWER = "no answer"
+UNCERTAIN = ("unconfirmed", NO_ANSWER)
+"""The answers after which it may have been published."""
 
 
 @dataclass
@@ -32,6 +41,29 @@ class Word:
 
 
 @dataclass
+class Publication:
+    """What a backend published, and what became of it."""
+
+    id: str
+    answers: list[str] = field(default_factory=list)
+    """Of each of its tries; the last one is a 200."""
+    arrivals: list[list[int]] = field(default_factory=list)
+    """For each pod how often it came to each member of the room there."""
+    is_published: bool = False
+    """Whether Redis was seen to publish it."""
+
+    @property
+    def uncertain(self) -> int:
+        """How many of the tries may have published it, or not."""
+        return sum(map(self.answers.count, UNCERTAIN))
+
+    @property
+    def times(self) -> int:
+        """How often it came to who got it most often."""
+        return max(times for members in self.arrivals for times in members)
+
+
+@dataclass
 class Outcome:
     """What was seen of a fault; times in seconds."""
 
@@ -39,6 +71,8 @@ class Outcome:
     """From the moment at which Redis could be reached to the first words across, both ways."""
     words: list[list[Word]]
     """What each pod's talker said from just before the strike to the recovery, in order."""
+    publications: list[Publication]
+    """What a backend published in the same time."""
     outages: list[list[float]] = field(default_factory=list)
     """What each pod's clients were told of the length of outages."""
     real_outages: list[float] = field(default_factory=list)
@@ -82,6 +116,14 @@ class Outcome:
             sum(word.there_at is None and word.unavailable_at is None for word in words)
             for words in self.words
         ]
+
+    def answers(self, *kinds: str) -> int:
+        """How many tries of the backend were answered so."""
+        return sum(p.answers.count(kind) for p in self.publications for kind in kinds)
+
+    def publications_missed(self, pod: int) -> int:
+        """How many of the publications some member on a pod did not get."""
+        return sum(0 in publication.arrivals[pod] for publication in self.publications)
 
     @property
     def told_after(self) -> float:

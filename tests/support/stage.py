@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx
 import redis.asyncio
 
+from .backend import WITH_API
 from .harness import DEADLINE, RedisProcess, ServerProcess, eventually
 from .proxy import TcpProxy
 
@@ -94,6 +95,7 @@ def stage(settings: Settings, *, absent: bool = False) -> Iterator[Stage]:
         with TcpProxy(redis_process.port) as proxy:
             environment = {
                 **settings.environment,
+                **WITH_API,
                 "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{proxy.port}",
             }
             servers = [ServerProcess("--single-process", environment=environment) for _ in range(2)]
