@@ -15,6 +15,8 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+import httpx
+
 from ..support.backend import backend
 from ..support.clients import RawClient
 from ..support.frames import client_frame
@@ -290,27 +292,51 @@ async def web_visitor(server: ServerProcess, random: Random) -> None:
 
 
 async def backend_program(server: ServerProcess, random: Random) -> None:
-    """Speaks to a client, asks where it is, may send it away; is told if that can't be now."""
-    room = str(uuid4())
+    """Speaks to a client, asks where it is, may send it away; is told if that can't be now.
+
+    What was published arrives, or the client hears of a gap; what is complete has the client in it.
+    """
+    room, id = str(uuid4()), str(uuid4())
     async with (
         accept(server, f"/{room}?events=system") as visitor,
         backend(server.http) as program,
     ):
-        client_id = (await visitor.hear_event("welcome"))["client_id"]
-        for answer in (
-            await program.publish(1, room=room),
-            await program.publish(2, rooms=[room, "lounge"]),
-            await program.get("/room", name=room),
-            await program.get("/rooms", limit=10),
-        ):
-            assert answer.status_code in (200, 503), answer.text
-        if random.random() < 0.8:  # who is sent away is present for 15 s more
+        welcome = await visitor.hear_event("welcome")
+        user, client_id = welcome["user"], welcome["client_id"]
+        tries = [_told(await program.publish(id, rooms=[room, "lounge"], id=id)) for _ in range(2)]
+        if any(tries):
+            await visitor.hear(lambda message: message["data"] == id or _is_gap(message))
+        page = _told(await program.get("/rooms", prefix=room))
+        assert not page.get("complete") or page["rooms"] == [{"name": room, "sessions": 1}]
+        page = _told(await program.get("/room", name=room))
+        assert not page.get("complete") or page["members"] == [{"user": user, "sessions": 1}]
+        page = _told(await program.get("/user", id=user))
+        if page.get("complete"):
+            [session] = page["sessions"]
+            assert (session["client_id"], session["rooms"]) == (client_id, [room])
+        if random.random() < 0.5:
             await visitor.leave()
             return
-        answer = await program.post("/disconnect", {"client_id": client_id, "code": 4001})
-        assert answer.status_code in (200, 503), answer.text
-        if answer.status_code == 200 and answer.json()["disconnected"]:
+        whom = random.choice(({"client_id": client_id}, {"user": user}))
+        answer = _told(await program.post("/disconnect", {**whom, "code": 4001}))
+        if answer.get("disconnected"):
             assert await visitor.client.close_code() == 4001
+        else:
+            assert not answer.get("complete")
+
+
+def _told(answer: httpx.Response) -> dict[str, Any]:
+    """What a backend is told; of what can't be now that it is not complete, and nothing else."""
+    if answer.status_code == 503:
+        assert answer.headers["retry-after"].isdigit()
+        return {}
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def _is_gap(message: dict[str, Any]) -> bool:
+    return message["type"] == "system" and message["data"]["event"] == "gap"
 
 
 Kind = Callable[[ServerProcess, Random], Awaitable[None]]
