@@ -30,6 +30,7 @@ _COLUMNS = (
     "`unavailable`",
     "`ack`, `nack`, false",
     "missed in a `gap`",
+    "over HTTP: published, tried again, twice",
     "told after, s",
     "`outage_ms`",
     "it lasted, ms",
@@ -68,6 +69,8 @@ def row(fault: Fault, outcomes: list[Outcome]) -> str:
         f"{_count(o.receipts('ack') for o in outcomes)}, "
         f"{_count(o.receipts('nack') for o in outcomes)}, {max(o.false_acks for o in outcomes)}",
         _count(sum(o.missed) for o in outcomes),
+        f"{_count(len(o.publications) for o in outcomes)}, "
+        f"{_count(o.tried_again for o in outcomes)}, {max(o.doubles for o in outcomes)}",
         f"{max(o.told_after for o in outcomes):.1f}"
         if any(o.unavailable for o in outcomes)
         else "",

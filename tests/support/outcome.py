@@ -121,6 +121,16 @@ class Outcome:
         """How many tries of the backend were answered so."""
         return sum(p.answers.count(kind) for p in self.publications for kind in kinds)
 
+    @property
+    def tried_again(self) -> int:
+        """How many tries were not the first of their publication."""
+        return sum(len(publication.answers) - 1 for publication in self.publications)
+
+    @property
+    def doubles(self) -> int:
+        """How many publications came to anybody more than once."""
+        return sum(publication.times > 1 for publication in self.publications)
+
     def publications_missed(self, pod: int) -> int:
         """How many of the publications some member on a pod did not get."""
         return sum(0 in publication.arrivals[pod] for publication in self.publications)
