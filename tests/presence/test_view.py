@@ -219,7 +219,7 @@ def test_long_users(character: str) -> None:
 
 
 def test_memory() -> None:
-    """A member takes some 90 bytes, its name among them, and a hold 180 more."""
+    """A member takes some 90 bytes, its name among them, and a hold 150 at most."""
 
     def a_room(hold_ms: int) -> View:
         view = View()
@@ -240,4 +240,4 @@ def test_memory() -> None:
 
     member = bytes_of_a_member(0)
     assert 70 < member < 130
-    assert 120 < bytes_of_a_member(15_000) - member < 220
+    assert 50 < bytes_of_a_member(15_000) - member < 150
