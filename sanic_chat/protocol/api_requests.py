@@ -17,8 +17,8 @@ from msgspec import UNSET
 from ..errors import ApiRefused
 from .api import MAX_MESSAGES, Disconnect, Drain, Publish, PublishMany
 from .message import UUID
-from .personal_room import ME, personal_room
-from .room_name import ROOM_NAME_RULE, normalise_room_name
+from .personal_room import personal_room
+from .room_name import check_room_name
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """The bytes that the body of a request may have besides those of the largest message."""
@@ -94,14 +94,10 @@ def parse_query(text: str, type: type[Q]) -> Q:
 
 def parse_room(text: str, which: str = "The question") -> str:
     """Return the normalised name of a room; `which` is for it. Raises ApiRefused `bad_room`."""
-    name = normalise_room_name(text)
-    if name is None or name == ME:
-        raise ApiRefused(
-            400,
-            "bad_room",
-            f"{which} is for {text!r:.60}, which is no room's name: {ROOM_NAME_RULE}",
-        )
-    return name
+    try:
+        return check_room_name(text)
+    except ValueError as error:
+        raise ApiRefused(400, "bad_room", f"{which} is for {text!r:.60}. {error}") from None
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes, example: str) -> T:

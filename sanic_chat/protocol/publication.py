@@ -22,8 +22,8 @@ from .message import (
     encode_fields,
     json_text,
 )
-from .personal_room import MAX_USER_CHARACTERS, ME, personal_room
-from .room_name import ROOM_NAME_RULE, normalise_room_name
+from .personal_room import MAX_USER_CHARACTERS, personal_room
+from .room_name import check_room_name
 from .stamp import Stamper
 
 PUBLICATION_TYPE: MessageType = "notification"
@@ -68,7 +68,10 @@ def make_publication(
             f"The data has {len(data)} bytes as JSON; allowed are {max_message_bytes} "
             "(CHAT_MAX_MESSAGE_BYTES, of which pods drop what is larger)",
         )
-    name = None if room is None else _room_name(room)
+    try:
+        name = None if room is None else check_room_name(room)
+    except ValueError as error:
+        raise BadMessage("bad_room", str(error)) from None
     # A stamper for each: one that is shared would have to be locked, and made anew by a fork.
     own_id, timestamp = Stamper().stamp()
     fields = encode_fields(
@@ -97,15 +100,6 @@ def room_of(user: str) -> str:
         "bad_room",
         f"A user is text of 1 to {MAX_USER_CHARACTERS} characters, and not {user!r:.80}",
     )
-
-
-def _room_name(room: str) -> str:
-    name = normalise_room_name(room) if isinstance(room, str) else None
-    if name == ME:
-        raise BadMessage("bad_room", f"{ME} is the personal room of who says it: name the user")
-    if name is None:
-        raise BadMessage("bad_room", f"Not a room name: {ROOM_NAME_RULE}")
-    return name
 
 
 def _sender(sender: str) -> bytes:

@@ -46,6 +46,19 @@ def normalise_room_name(text: str) -> str | None:
     return _normalise(text)
 
 
+def check_room_name(text: object) -> str:
+    """Return the normalised name of a room that a backend names.
+
+    Raises ValueError with a sentence, for what is no room's name and for `@me`.
+    """
+    name = normalise_room_name(text) if isinstance(text, str) else None
+    if name == ME:
+        raise ValueError(f"{ME} is the room of who says it, and of no user: name the user")
+    if name is None:
+        raise ValueError(f"Not a room name: {ROOM_NAME_RULE}")
+    return name
+
+
 @lru_cache(maxsize=1024)
 def _normalise(text: str) -> str | None:
     if _has_too_many_marks(text):

@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "@me is no user of a backend's",
-        PUBLICATION,
+        "sanic_chat/protocol/room_name.py",
         "    if name == ME:\n",
         "    if False:\n",
         MADE,

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sanic_chat.protocol import room_name as names_module
-from sanic_chat.protocol.room_name import ROOM_NAME_RULE, normalise_room_name
+from sanic_chat.protocol.room_name import ROOM_NAME_RULE, check_room_name, normalise_room_name
 
 E_ACUTE = "\u00e9"
 E_AND_ACUTE = "e\u0301"
@@ -145,6 +145,17 @@ def test_names_are_normalised(text: str, name: str):
 def test_compatibility_characters_stay_themselves():
     """Normalising is NFC, not NFKC: a ligature is not two letters."""
     assert normalise_room_name("\ufb01") == "\ufb01"
+
+
+def test_names_of_backends():
+    """A backend's room has a name, and is nobody's own: there is nobody whom `@me` could mean."""
+    assert check_room_name("cafe\u0301") == "caf\u00e9"
+    assert check_room_name("@anna") == "@anna"
+    for text in ("", "a*b", 5, None):
+        with pytest.raises(ValueError, match="Not a room name: a room name has 1 to 128"):
+            check_room_name(text)
+    with pytest.raises(ValueError, match="name the user"):
+        check_room_name("@me")
 
 
 @given(text=st.text(min_size=1, max_size=140) | st.text("aé\u0301._~:@-/#!|=$(), *\n", max_size=8))
