@@ -123,11 +123,6 @@ def json_text(text: str | None) -> bytes:
     return msgspec.json.encode(text)
 
 
-def json_value(text: bytes) -> Any:
-    """Decode JSON."""
-    return msgspec.json.decode(text)
-
-
 def _sentence(error: msgspec.DecodeError) -> str:
     # For a lone surrogate msgspec reports the end of the input, which would send people astray.
     text = str(error)
