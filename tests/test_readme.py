@@ -360,11 +360,12 @@ def labels_of(family: Family[Any], told: dict[str, dict[Labels, float]]) -> str:
 
 def test_fields_of_the_log() -> None:
     """What the log tells of clients, besides what every line has."""
-    who = next(set(one) for one in source().literals("client_id") if "event" not in one)
     found = {}
     for literal in source().literals("event"):
         [event] = source().values(literal["event"])
-        found[event] = set(literal) - {"event"} | (who if event == "client_opened" else set())
+        found[event] = set(literal) - {"event"}
+    assert found["client_opened"] < found["client_closed"]
+    found["client_closed"] -= found["client_opened"]  # "the same", it says there
     assert found == {
         name: set(code(row["with"]))
         for row in OPERATING.table("The log")

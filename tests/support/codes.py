@@ -174,17 +174,39 @@ class Source:
         return found
 
     def literals(self, key: str) -> list[dict[str, ast.expr]]:
-        """The dictionaries that are written with such a key: their keys, and expressions."""
-        dicts = [node for node in self._parents if isinstance(node, ast.Dict)]
-        found = [
-            {
-                one.value: value
-                for one, value in zip(node.keys, node.values, strict=True)
-                if isinstance(one, ast.Constant)
-            }
-            for node in dicts
+        """The dictionaries that are written with such a key: their keys, and expressions.
+
+        What `**it.property` adds to one is included, if the property returns a dictionary.
+        """
+        return [
+            self._literal(node)
+            for node in list(self._parents)
+            if isinstance(node, ast.Dict)
+            and any(isinstance(one, ast.Constant) and one.value == key for one in node.keys)
         ]
-        return [literal for literal in found if key in literal]
+
+    def _literal(self, node: ast.Dict) -> dict[str, ast.expr]:
+        found: dict[str, ast.expr] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            match key, value:
+                case ast.Constant(value=str() as name), _:
+                    found[name] = value
+                case None, ast.Attribute(attr=name):
+                    [added] = self._returned_by(name)
+                    found |= self._literal(added)
+                case _:
+                    raise Unreadable(f"{self._where(value)}: a key that is not written there")
+        return found
+
+    def _returned_by(self, function: str) -> list[ast.Dict]:
+        """The dictionaries that functions of that name return, as they are written."""
+        return [
+            node
+            for node in self._parents
+            if isinstance(node, ast.Dict)
+            and isinstance(self._parents[node], ast.Return)
+            and self._function(node)[0].name == function
+        ]
 
     def _scopes(self, node: ast.AST) -> Iterator[ast.ClassDef | Function]:
         """The classes and functions around a node, from the inside to the outside."""
