@@ -1,6 +1,6 @@
 """One worker process, put together from its settings: the only module that sees all parts.
 
-    Config ─→ broker ─┬─→ pod ─→ upgrader (new sessions)
+    Config ─→ broker ─┬─→ pod ─→ checker, upgrader (new sessions)
               hub ────┘    └──→ reporter (the stats), board (the metrics)
 
 May live here: which part gets which setting, and in which order parts start and stop. Must not know
@@ -41,6 +41,7 @@ from .stats.metrics import MainMetrics, ProcessMetrics, WorkerMetrics
 from .stats.report import PodReport
 from .stats.reporter import Reporter
 from .stats.store import ReportStore
+from .upgrade.checker import HandshakeChecker
 from .upgrade.connection_limit import ConnectionLimit
 from .upgrade.deadlines import Deadlines, HttpConnection, close_http_connections
 from .upgrade.reader import HandshakeReader
@@ -156,23 +157,27 @@ class Worker:
         self.handshake_reader = HandshakeReader(
             {config.api_prefix, ""}, max_bytes=config.max_header_bytes
         )
-        self.upgrader = Upgrader(
+        refused_clients = RefusedClients(
+            loop,
+            admission=self.pod.admission,
+            connection_limit=self.connection_limit,
+            connections=lambda: self.http_connections,
+            notifier=self.pod.notifier,
+            are_few=self.descriptors.are_few,
+        )
+        self.checker = HandshakeChecker(
             self.pod,
-            self.connection_limit,
-            RefusedClients(
-                loop,
-                admission=self.pod.admission,
-                connection_limit=self.connection_limit,
-                connections=lambda: self.http_connections,
-                notifier=self.pod.notifier,
-                are_few=self.descriptors.are_few,
-            ),
+            refused_clients,
             origins=OriginPolicy(config.allowed_origins),
             authenticator=authenticator,
             auth_cookie=config.auth_cookie,
             subprotocols=config.subprotocols,
             rooms_per_session=config.rooms_per_session,
-            retry_after=config.retry_after,
+        )
+        self.upgrader = Upgrader(
+            self.pod,
+            self.connection_limit,
+            refused_clients,
             client_log=ClientLog(self.pod) if config.log_clients else None,
         )
         self.reporter = Reporter(

@@ -59,7 +59,7 @@ FRAMEWORKS: dict[str, str] = {
     "cryptography": "config/certificate doctor/certificates upgrade/keys",
     "msgspec": (
         "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster "
-        "upgrade/options upgrade/upgrader"
+        "upgrade/checker upgrade/options"
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (

@@ -44,6 +44,8 @@ class Admission:
         """The most clients that there may be; 0: no limit."""
         self.handshakes = 0
         """Handshakes that are under way, those among them that are being told of their refusal."""
+        self.draining = False
+        """Whether there is no place any more, for good."""
         self.seconds = Histogram(SECONDS)
         """The time of each accepted handshake, from when its request was read to its 101."""
         self._retry_after = retry_after
@@ -54,6 +56,15 @@ class Admission:
     def is_full(self) -> bool:
         """Whether all places are taken."""
         return bool(self.limit) and self._connected() + self.handshakes >= self.limit
+
+    def refuse_while_draining(self) -> None:
+        """Raise TryAgainLater if the pod is going away."""
+        if self.draining:
+            raise TryAgainLater(
+                "draining",
+                "The server is going away: please try again",
+                retry_after=self._retry_after,
+            )
 
     def check(self, descriptor: int = 0) -> None:
         """Raise TryAgainLater if all places, or all file descriptors, are taken.

@@ -118,8 +118,6 @@ class Pod:
         self.closed_sessions = asyncio.Event()
         """Set while no session is connected."""
         self.closed_sessions.set()
-        self.draining = False
-        """Whether the pod takes no new sessions any more."""
         self.started_at = time.monotonic()
         self.dropped: Counter[str] = Counter()
         """The messages that went nowhere, by reason; hub, broker and presence count their own."""
@@ -287,9 +285,14 @@ class Pod:
         await self.broker.close(timeout)
         self.receipts.close()
 
+    @property
+    def draining(self) -> bool:
+        """Whether the pod takes no new sessions any more."""
+        return self.admission.draining
+
     def begin_drain(self) -> None:
         """Accept no new sessions any more; those that there are go on as before."""
-        self.draining = self.presence.draining = True
+        self.admission.draining = self.presence.draining = True
         self.broker.stop_proving()  # canaries would get in the way of the drain's questions
         self.control.beat()
 

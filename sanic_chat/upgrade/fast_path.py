@@ -1,7 +1,7 @@
 """The fast path of an upgrade: a plain handshake becomes a session without Sanic's request path.
 
-    accept ─→ the first bytes ─┬→ reader: plain ─→ upgrader.check ─→ accept, at once or once Redis
-                               │                                     has confirmed
+    accept ─→ the first bytes ─┬→ reader: plain ─→ checker.check ─→ upgrader.accept, at once or
+                               │                                    once Redis has confirmed
                                └→ anything else, and every refusal ─→ sanic_http, the same bytes
 
 Sanic's protocol, task, request and routing would be a third of a new client's cost. Only Sanic
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from sanic import Sanic
 
 from ..errors import UpgradeRefused
+from .checker import HandshakeChecker, UpgradeRequest
 from .connection_limit import ConnectionLimit
 from .deadlines import HttpConnection, Phase
 from .reader import HandshakeReader
 from .sanic_http import ChatHttpProtocol
-from .upgrader import Upgrader, UpgradeRequest
+from .upgrader import Upgrader
 
 MAX_EARLY_BYTES = 64 * 1024
 """The bytes behind a handshake that are read before it is answered; more are left unread."""
@@ -91,6 +92,7 @@ class FastPathProtocol(asyncio.Protocol):
         if app.request_middleware or app.named_request_middleware:
             return False
         reader: HandshakeReader = self._worker.handshake_reader
+        checker: HandshakeChecker = self._worker.checker
         upgrader: Upgrader = self._worker.upgrader
         assert self.transport is not None
         secure = self.transport.get_extra_info("sslcontext") is not None
@@ -99,7 +101,7 @@ class FastPathProtocol(asyncio.Protocol):
             return False
         handshake, self._early = plain
         try:
-            request = upgrader.check(handshake, self.transport)
+            request = checker.check(handshake, self.transport)
         except UpgradeRefused:
             return False
         if upgrader.is_subscribed(request):

@@ -8,6 +8,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from ..errors import UpgradeRefused
 from ..protocol.handshake import upgrade_required
+from ..upgrade.checker import HandshakeChecker
 from ..upgrade.sanic_http import answers_with_a_socket, handshake_of, peername_of, take_socket
 from ..upgrade.upgrader import Upgrader
 from .access import STATS, unless_open
@@ -32,16 +33,17 @@ async def upgrade(request: Request, room: str | None = None) -> HTTPResponse | N
 
     Handshakes that are plain do not come here: `fast_path` has accepted them.
     """
+    checker: HandshakeChecker = request.app.ctx.worker.checker
     upgrader: Upgrader = request.app.ctx.worker.upgrader
     handshake = handshake_of(request, room)
     take = partial(take_socket, request)
     try:
-        checked = upgrader.check(handshake, request.transport)
+        checked = checker.check(handshake, request.transport)
         if request.method != "GET":  # RFC 6455 section 4.1
             raise upgrade_required()
         await upgrader.accept_when_subscribed(checked, take)
     except UpgradeRefused as refusal:
-        upgrader.count_refusal(refusal, handshake, peername_of(request))
+        checker.count_refusal(refusal, handshake, peername_of(request))
         is_told = request.method == "GET" and upgrader.tell_why(refusal, handshake, take)
         return None if is_told else refusal_response(refusal)
     return None

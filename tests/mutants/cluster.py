@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant(
         "who is shaking hands is disconnected too",
         UPGRADER,
-        "kick = self._pod.cluster.removals.kick_of(_user_of(request), request.began)",
+        "kick = self._pod.cluster.removals.kick_of(request.user, request.began)",
         "kick = None",
         DISCONNECTED,
     ),

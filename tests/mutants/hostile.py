@@ -56,7 +56,7 @@ MUTANTS = (
     ),
     Mutant(
         "who is refused and told why keeps nobody out",
-        "sanic_chat/upgrade/upgrader.py",
+        "sanic_chat/upgrade/checker.py",
         "        self._refused_clients.make_room(descriptor)\n",
         "",
         ("tests/upgrade/test_refused_clients.py::test_they_keep_nobody_out",),

@@ -60,3 +60,16 @@ def test_no_descriptors():
         admission.check(7)
     assert (refused.value.status, refused.value.code) == (503, "no_descriptors")
     assert refused.value.headers == {"Retry-After": "9"}
+
+
+def test_a_pod_that_goes_away():
+    """It refuses whoever asks from then on, however many places there are."""
+    admission = Admission(
+        limit=0, retry_after=9, connected=int, has_descriptors=lambda number: True
+    )
+    admission.refuse_while_draining()
+    admission.draining = True
+    with pytest.raises(UpgradeRefused) as refused:
+        admission.refuse_while_draining()
+    assert (refused.value.status, refused.value.code) == (503, "draining")
+    assert refused.value.headers == {"Retry-After": "9"}

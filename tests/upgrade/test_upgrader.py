@@ -1,4 +1,4 @@
-"""Upgrades that are refused, or that wait for Redis: what becomes of them meanwhile."""
+"""Upgrades that wait for Redis: what becomes of them meanwhile."""
 
 from __future__ import annotations
 
@@ -20,17 +20,6 @@ from ..support.harness import RedisProcess, eventually
 from ..support.serving import chat, client_of
 
 pytestmark = pytest.mark.usefixtures("in_process")
-
-
-async def test_a_refusal_is_counted_once(app: ChatServer, by_sanic: list[bytes]) -> None:
-    """A refused handshake is looked at twice, and answered and counted once."""
-    data = RawClient.handshake("/ws?echo=2")
-    async with client_of(app) as client:
-        client.send(data)
-        status, _, body = await client.answer()
-    assert (status, json.loads(body)["code"]) == (400, "bad_echo")
-    assert app.ctx.worker.pod.refused == {"bad_echo": 1}
-    assert by_sanic == [data]
 
 
 @asynccontextmanager
