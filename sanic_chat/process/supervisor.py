@@ -7,11 +7,10 @@
 
 Sanic never restarts a worker that died (sanic#3062), and acting on its manager from a signal
 handler or from two threads hangs or crashes it (sanic#2997, #3055). Threads here only look on, and
-speak to the manager through the pipe that it reads in its own loop.
+speak to the manager by way of `manager_hooks` and `workers`.
 
-This file and `workers` are the only ones that know Sanic's `WorkerManager`. What this one touches
-there: `.monitor_publisher` (messages `"__TERMINATE__"` and `"__TERMINATE_EARLY__"`), `.start`,
-`.monitor`, `.wait_for_ack`, `.restart`, `.scale`, `.shutdown`, `.kill`, `.cleanup`, `ServerKilled`.
+May live here: which worker gets which signal, and when one is made anew. Must not know what a
+worker serves, nor the methods of the manager.
 """
 
 from __future__ import annotations
@@ -20,20 +19,17 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.process import BaseProcess
-from queue import SimpleQueue
 from typing import Any
 
-from sanic.exceptions import ServerKilled
-from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.manager import WorkerManager
 from sanic.worker.process import WorkerProcess
 
 from ..logs.logger import logger
 from .handover import Handover
+from .manager_hooks import ManagerHooks
 from .os_signals import RELOAD, SignalWaiter
 from .reload import NewSettings, Reload
 from .restarts import GiveUp, Restarts
@@ -46,8 +42,6 @@ START_SECONDS = 30.0
 SAME_REQUEST_SECONDS = 2.0
 """The time after the first signal in which others mean the same: `timeout`, terminals and service
 managers often signal a process and its group. A later one ends the wait for the drain."""
-
-_TOO_EARLY = "__TERMINATE_EARLY__"
 
 
 class Supervisor:
@@ -76,8 +70,8 @@ class Supervisor:
     ) -> None:
         self.ends: Counter[str] = Counter()
         """The ends of workers so far, by reason: died, hung, not_made, replaced, stopped."""
-        self._manager = manager
         self._workers = Workers(manager, watchdog)
+        self._manager = ManagerHooks(manager, self._workers, on_shutdown=self._manager_stops)
         self._handover = Handover(pause=handshake_timeout, stop_timeout=stop_timeout)
         self._reload = Reload(self._workers, read=read)
         self._levels = levels
@@ -85,16 +79,10 @@ class Supervisor:
         self._next_look = 0.0
         self._signals = SignalWaiter()
         self._restarts = Restarts(limit=restart_limit)
-        self._started = threading.Event()
-        self._stopping = threading.Event()
-        self._failed = False
-        self._not_made: SimpleQueue[tuple[str, str]] = SimpleQueue()
-        """The names of workers that the manager could not make, each with the reason."""
+        self._stopping = self._manager.stopping
         self._ended: dict[str, int] = {}
         self._hanging: set[int] = set()
         """The workers that were killed because they hang, and have not ended yet."""
-        self._told: set[int] = set()
-        """The PIDs of workers that Sanic has told to stop before it made others."""
 
     @property
     def workers(self) -> int:
@@ -114,121 +102,9 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin to watch. This process must have called `os_signals.hold_signals`."""
-        for method in (
-            self._start,
-            self._monitor,
-            self._wait_for_ack,
-            self._restart,
-            self._scale,
-            self._shutdown,
-            self._cleanup,
-        ):
-            name = method.__name__.removeprefix("_")
-            setattr(self._manager, name, partial(method, getattr(self._manager, name)))
-        # Sanic's kills whole process groups, and with them whoever started the server.
-        self._manager.kill = self._kill  # type: ignore[method-assign]
+        self._manager.install()
         for target in (self._wait_for_signals, self._watch):
             threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True).start()
-
-    # -- around the manager's own methods, in its thread ------------------------------------
-
-    def _start(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except OSError as error:
-            logger.error("Giving up: a worker could not be made: %s", error)
-            self._kill()
-
-    def _monitor(self, monitor: Callable[[], None]) -> None:
-        try:
-            monitor()
-        except ServerKilled:
-            raise
-        except Exception:
-            logger.exception("Giving up: Sanic's manager of the workers has failed")
-            self._failed = True
-            self._manager.shutdown()  # type: ignore[no-untyped-call]
-
-    def _wait_for_ack(self, wait_for_ack: Callable[[], None]) -> None:
-        wait_for_ack()
-        self._started.set()
-
-    def _restart(self, restart: Callable[..., None], **settings: Any) -> None:
-        if settings["process_names"] == [_TOO_EARLY]:
-            return  # a worker says that it failed to start; its end says so too
-        if settings.get("restart_order") is not RestartOrder.STARTUP_FIRST:
-            names = settings["process_names"]
-            self._told |= {
-                place.pid
-                for place in self._workers.places()
-                if place.pid is not None and (not names or place.name in names)
-            }
-        with self._surviving():
-            restart(**settings)
-
-    def _scale(self, scale: Callable[[int], None], workers: int) -> None:
-        with self._surviving():
-            scale(workers)
-
-    @contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """Keep an exception from the manager's loop, and note which worker was not made by it.
-
-        Mostly the cause is a limit of processes, memory or descriptors, and may be over soon.
-        """
-        try:
-            self._workers.prepare_start()
-            yield
-        except Exception as error:
-            logger.error("Sanic's manager could not do what it was asked to: %r", error)
-            for process in self._workers.places():
-                if process.pid is None:
-                    self._not_made.put((process.name, str(error)))
-
-    def _shutdown(self, shutdown: Callable[[], None]) -> None:
-        self._stopping.set()
-        shutdown()
-        # Sanic does not know those that others have replaced.
-        self._workers.signal_all(signal.SIGTERM)
-        threading.Thread(target=self._kill_who_does_not_stop, name="killer", daemon=True).start()
-
-    def _kill_who_does_not_stop(self) -> None:
-        # Both Sanic's manager and multiprocessing would wait for it for ever.
-        time.sleep(self._handover.stop_timeout)
-        for worker in self._workers.living():
-            self._kill_late(worker)
-
-    def _cleanup(self, cleanup: Callable[[], None]) -> None:
-        """End all processes, as the last call of the manager's `run`.
-
-        Sanic's own waits 10 s for each worker.
-        """
-        while self._workers.living():
-            time.sleep(POLL_SECONDS / 5)
-        for process in self._workers.all_places():
-            if process.pid is None:
-                process.set_state(ProcessState.TERMINATED, force=True)
-            else:
-                send(process._current_process, signal.SIGKILL)  # a reloader, an inspector
-        cleanup()
-        if self._failed:
-            raise ServerKilled  # makes Sanic's exit code 1
-
-    def _kill(self) -> None:
-        """Kill the server's processes, and nobody else's, as `WorkerManager.kill` would."""
-        self._workers.kill_all()
-        for process in self._workers.all_places():
-            process.set_state(ProcessState.TERMINATED, force=True)  # or Sanic waits 10 s for them
-        raise ServerKilled
-
-    def _kill_late(self, worker: BaseProcess) -> None:
-        logger.error(
-            "Killed worker %s (PID %s): it did not stop within %g s",
-            worker.name,
-            worker.pid,
-            self._handover.stop_timeout,
-        )
-        send(worker, signal.SIGKILL)
 
     # -- signals ---------------------------------------------------------------------------
 
@@ -263,15 +139,32 @@ class Supervisor:
 
     def _stop(self) -> None:
         # The manager puts back what it reads before all workers are up, and spins (sanic#2997).
-        if self._started.wait(START_SECONDS):
-            with suppress(OSError):  # it stops already
-                self._manager.monitor_publisher.send("__TERMINATE__")
+        if self._manager.started.wait(START_SECONDS):
+            self._manager.terminate()
         else:
             self._workers.kill_all()
 
+    def _manager_stops(self) -> None:
+        threading.Thread(target=self._kill_who_does_not_stop, name="killer", daemon=True).start()
+
+    def _kill_who_does_not_stop(self) -> None:
+        # Both Sanic's manager and multiprocessing would wait for it for ever.
+        time.sleep(self._handover.stop_timeout)
+        for worker in self._workers.living():
+            self._kill_late(worker)
+
+    def _kill_late(self, worker: BaseProcess) -> None:
+        logger.error(
+            "Killed worker %s (PID %s): it did not stop within %g s",
+            worker.name,
+            worker.pid,
+            self._handover.stop_timeout,
+        )
+        send(worker, signal.SIGKILL)
+
     def _give_up(self, reason: str, *arguments: Any) -> None:
         logger.error(f"Giving up: {reason}", *arguments)
-        self._failed = True
+        self._manager.failed = True
         self._begin_stop()
 
     # -- replacing -------------------------------------------------------------------------
@@ -279,7 +172,7 @@ class Supervisor:
     def _watch(self) -> None:
         try:
             while not self._stopping.wait(POLL_SECONDS):
-                if self._started.is_set():
+                if self._manager.started.is_set():
                     self._look(time.monotonic())
                 else:
                     self._give_up_early()
@@ -296,8 +189,7 @@ class Supervisor:
             worker = place._current_process
             if worker.exitcode is not None and not self._watchdog.has_started(worker.pid):
                 logger.error("Giving up: %s while it started", _how_it_died(worker))
-                self._stopping.set()
-                self._manager.monitor_publisher.send(_TOO_EARLY)
+                self._manager.terminate_early()
                 return
 
     def _look(self, now: float) -> None:
@@ -305,8 +197,8 @@ class Supervisor:
             for place in self._workers.places():
                 if place.name != self._reload.starting:
                     self._look_at(place, now)
-            while not self._not_made.empty():
-                name, error = self._not_made.get()
+            while not self._manager.not_made.empty():
+                name, error = self._manager.not_made.get()
                 if name == self._reload.starting:
                     self._reload.not_made(name, error)
                 else:
@@ -358,7 +250,7 @@ class Supervisor:
         """Have those leave who were replaced, or are too many."""
         replaced = self._workers.replaced()
         places = {place.name for place in self._workers.places()}
-        self._told.intersection_update(worker.pid for worker in self._workers.living())
+        self._manager.told.intersection_update(worker.pid for worker in self._workers.living())
         steps = self._handover.look(
             replaced,
             now,
@@ -366,7 +258,7 @@ class Supervisor:
             at_once={
                 pid
                 for pid, worker in replaced.items()
-                if pid in self._told or worker.name not in places
+                if pid in self._manager.told or worker.name not in places
             },
         )
         for pid, number in steps:

@@ -35,7 +35,7 @@ from sanic_chat.process.worker_states import serve_worker_states
 from ..support.harness import ROOT, wait_until
 from ..support.tls import self_signed_certificate
 
-# -- process/supervisor -------------------------------------------------------------------------
+# -- process/manager_hooks, process/workers ------------------------------------------------------
 
 
 @pytest.fixture
