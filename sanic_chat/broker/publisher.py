@@ -4,10 +4,10 @@
                   └→ (Redis is away) ─→ queue ─→ (it is back) ─→ Redis
                                           └→ does not fit, or too old ─→ on_dropped
 
-The queue is bounded in number, bytes and age, and leaves in order. No envelope is sent twice:
-whether an unanswered PUBLISH arrived cannot be known, and delivery is at most once. So envelopes
-that are not confirmed when a connection is lost count as dropped too. While Redis is there it sets
-the pace: `congested` is true long before the queue is full.
+The queue is bounded (`publish_queue`), and leaves in order. No envelope is sent twice: whether an
+unanswered PUBLISH arrived cannot be known, and delivery is at most once. So envelopes that are not
+confirmed when a connection is lost count as dropped too. While Redis is there it sets the pace:
+`congested` is true long before the queue is full.
 
 May live here: when an envelope leaves, waits, and is dropped. Must not know what is in one, nor
 whose it is.
@@ -19,7 +19,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import hiredis
@@ -27,8 +27,7 @@ import hiredis
 from .connection import Call, Reply
 from .endpoint import Endpoint
 from .link import Link
-
-AGE_CHECK_SECONDS = 0.5
+from .publish_queue import PublishQueue
 
 PATIENCE_SECONDS = 1.0
 """The time for which a Redis that takes and answers nothing may hold up clients that publish. Then
@@ -71,12 +70,6 @@ class Drop(Enum):
     """Redis answered it with an error."""
 
 
-class _Waiting(NamedTuple):
-    expires: float
-    command: bytes
-    receipt: Receipt | Asked | None
-
-
 class Publisher:
     """Publishes envelopes in the order of the calls, until it is closed.
 
@@ -115,14 +108,17 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._on_dropped = on_dropped
         self._on_down = on_down
-        self._queue_messages = queue_messages
-        self._queue_bytes = queue_bytes
-        self._queue_seconds = queue_seconds
         self._outbox: list[bytes] = []  # the commands of this loop turn
         self._receipts: list[Receipt | Asked | None] = []  # theirs
         self._unconfirmed: deque[Receipt | Asked | Call | None] = deque()  # as Redis will answer
-        self._queue: deque[_Waiting] = deque()
-        self._queued_bytes = 0
+        self._queue: PublishQueue[Receipt | Asked | None] = PublishQueue(
+            self._loop,
+            max_messages=queue_messages,
+            max_bytes=queue_bytes,
+            max_seconds=queue_seconds,
+            is_leaving=lambda: self._is_flowing,
+            on_expired=partial(self._drop, Drop.EXPIRED),
+        )
         # One bound for number and bytes: each message counts for so many bytes more than it has.
         self._max_load = max(int(queue_bytes * HOLD_SHARE), MIN_HOLD_BYTES)
         self._message_load = self._max_load // max(
@@ -134,7 +130,6 @@ class Publisher:
         self._is_proven = False
         self._answers = 0
         self._before = (0, 0)  # answers and unsent bytes when the patience began
-        self._timer: asyncio.TimerHandle | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None  # `close` waits for it
@@ -153,10 +148,7 @@ class Publisher:
             await asyncio.wait([self._idle], timeout=timeout)
         await self.link.close()
         self._write()  # to the queue
-        while self._queue:
-            self._drop_oldest()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._queue.close()
 
     @property
     def _is_idle(self) -> bool:
@@ -240,7 +232,7 @@ class Publisher:
     def _look(self) -> None:
         """Look at the link and the load, and set `congested` and whether the outbox is open."""
         waiting = len(self._unconfirmed) + len(self._queue)
-        self._spare_load = self._max_load - self._message_load * waiting - self._queued_bytes
+        self._spare_load = self._max_load - self._message_load * waiting - self._queue.bytes
         writable = self.link.writable
         self.is_open = self._is_flowing and writable and not self._queue
         self.congested = (self.link.is_up and not self._is_stuck) and (
@@ -275,48 +267,19 @@ class Publisher:
 
     def _wait(self, command: bytes, receipt: Receipt | Asked | None) -> None:
         # While Redis is there, clients that publish are held, and those not held yet find a place.
-        if (
-            len(self._queue) >= self._queue_messages
-            or self._queued_bytes + len(command) > self._queue_bytes
-        ) and (self._is_stuck or not self.link.is_up):
+        if (self._is_stuck or not self.link.is_up) and not self._queue.has_place(command):
             self._drop(Drop.FULL, receipt)
             return
-        expires = self._loop.time() + self._queue_seconds
-        self._queue.append(_Waiting(expires, command, receipt))
-        self._queued_bytes += len(command)
-        self._watch_ages()
+        self._queue.add(command, receipt)
         if self._settling is not None and not self.congested:
             self._look()
 
-    def _watch_ages(self) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_later(AGE_CHECK_SECONDS, self._drop_expired)
-
-    def _drop_expired(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._queue and self._queue[0].expires <= now and not self._is_flowing:
-            self._drop_oldest()
-        if self._queue:
-            self._watch_ages()
-
     def _send_queue(self) -> None:
         while self._queue and self._is_flowing and self.link.writable:
-            chunk: list[bytes] = []
-            size = 0
-            while self._queue and size < CHUNK_BYTES:
-                waiting = self._queue.popleft()
-                chunk.append(waiting.command)
-                size += len(waiting.command)
-                self._unconfirmed.append(waiting.receipt)
-            self._queued_bytes -= size
-            self.link.send(b"".join(chunk))
+            commands, receipts = self._queue.take(CHUNK_BYTES)
+            self._unconfirmed += receipts
+            self.link.send(commands)
         self._look()
-
-    def _drop_oldest(self) -> None:
-        waiting = self._queue.popleft()
-        self._queued_bytes -= len(waiting.command)
-        self._drop(Drop.EXPIRED, waiting.receipt)
 
     def _drop(self, why: Drop, receipt: Receipt | Asked | None) -> None:
         self.dropped[why] += 1

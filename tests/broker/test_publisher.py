@@ -68,7 +68,7 @@ async def test_order_through_the_queue(own_redis: RedisProcess) -> None:
             numbers.append(int(message["data"].split()[0]))
         assert numbers == list(range(count + 1))
         await eventually(lambda: publisher.published == count + 1, "all is confirmed")
-        assert (dropped, publisher.queued, publisher._queued_bytes) == ([], 0, 0)
+        assert (dropped, publisher.queued, publisher._queue.bytes) == ([], 0, 0)
 
 
 async def test_what_was_not_confirmed_is_told(own_redis: RedisProcess) -> None:

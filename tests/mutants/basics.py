@@ -70,8 +70,8 @@ MUTANTS = (
     ),
     Mutant(
         "what waits too long for Redis is dropped, and its sender told",
-        "sanic_chat/broker/publisher.py",
-        "while self._queue and self._queue[0].expires <= now and not self._is_flowing:",
+        "sanic_chat/broker/publish_queue.py",
+        "while self._waiting and self._waiting[0][0] <= now and not self._is_leaving():",
         "while False:",
         ("tests/broker/test_link.py::test_publish_queue", "tests/broker/test_publisher.py"),
     ),

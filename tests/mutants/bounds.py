@@ -19,8 +19,8 @@ MUTANTS = (
     Mutant(
         "while Redis is there nothing is dropped because the queue is full",
         "sanic_chat/broker/publisher.py",
-        "        ) and (self._is_stuck or not self.link.is_up):\n",
-        "        ):\n",
+        "        if (self._is_stuck or not self.link.is_up) and not",
+        "        if not",
         (*PUBLISHER, "tests/server/test_backpressure.py"),
     ),
     Mutant(
