@@ -39,8 +39,8 @@ RULES: dict[str, str] = {
     "worker": (
         "errors logs config protocol hub session broker presence stats pod upgrade process version"
     ),
-    "new_settings": "errors config broker process worker",
-    "app": "errors logs config broker doctor process stats upgrade version web worker new_settings",
+    "serving": "errors logs config broker doctor process stats upgrade worker",
+    "app": "errors logs config broker process upgrade version web worker serving",
     "cli": (
         "errors redis_url config protocol broker publishing upgrade doctor process version worker"
     ),
@@ -50,7 +50,7 @@ RULES: dict[str, str] = {
 """What each room may import, besides itself. The last one is the package's own face."""
 
 FRAMEWORKS: dict[str, str] = {
-    "sanic": "app web process logs/json_format upgrade/fast_path upgrade/sanic_http",
+    "sanic": "app web serving process logs/json_format upgrade/fast_path upgrade/sanic_http",
     "sanic_routing": "",
     "redis": "redis_url publishing",
     "hiredis": "broker doctor stats",
@@ -63,8 +63,8 @@ FRAMEWORKS: dict[str, str] = {
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
-        "app worker new_settings broker cli/doctor doctor pod presence process publishing session "
-        "stats upgrade web"
+        "worker serving broker cli/doctor doctor pod presence process publishing session stats "
+        "upgrade web"
     ),
     "uvloop": "",
     "click": "cli",

@@ -42,6 +42,9 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     "process/workers": ("needs a manager", "server/test_sighup process/test_sanic_internals"),
     "process/worker_states": ("needs workers", "process/test_cannot_replace"),
+    "serving/context": ("holds parts", "server/test_start"),
+    "serving/main_process": ("is tried as a whole", "server/test_start process/test_supervisor"),
+    "serving/worker_process": ("is tried as a whole", "server/test_start server/test_stop"),
     "session/handler": ("is a protocol for types", "session/test_session"),
     "stats/worker_families": ("is a table", "stats/test_prometheus"),
     "upgrade/sanic_http": (

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sanic_chat"
 PICTURE = Path(__file__).with_name("rooms.svg")
 
 PLACES = {
-    "app": 1.4, "new_settings": 2.4, "cli": 3.4,
+    "app": 1.4, "serving": 2.4, "cli": 3.4,
     "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.35,
     "upgrade": 0.9, "version": 1.95, "config": 3, "process": 4,
     "pod": 0.9,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sanic_chat.app import STOP_MARGIN_SECONDS
 from sanic_chat.config.settings import Config
 from sanic_chat.process.descriptors import RESERVED, USUAL_CLIENTS
 from sanic_chat.process.embedded_redis import server_options
+from sanic_chat.serving.main_process import STOP_MARGIN_SECONDS
 
 from ..support.deployment import (
     CONF,

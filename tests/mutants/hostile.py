@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "a full garbage collection leaves out what the start has made",
-        "sanic_chat/app.py",
+        "sanic_chat/serving/worker_process.py",
         "        gc.freeze()\n",
         "",
         ("tests/server/test_start.py::test_the_garbage_collector_skips_what_a_start_has_made",),

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from .broker.client import Client
-from .broker.endpoint import Endpoint
-from .config.env_file import change
-from .config.renewal import Renewal, renew
-from .config.settings import Config
-from .errors import ConfigError
-from .process.reload import NewSettings
-from .worker import make_authenticator
+from ..broker.client import Client
+from ..broker.endpoint import Endpoint
+from ..config.env_file import change
+from ..config.renewal import Renewal, renew
+from ..config.settings import Config
+from ..errors import ConfigError
+from ..process.reload import NewSettings
+from ..worker import make_authenticator
 
 
 class SettingsReader:
@@ -98,6 +98,6 @@ def check_certificates(tls: Any) -> tuple[Any, list[str]]:
     if tls is None:
         return None, []
     # What reads certificates takes its time, and memory.
-    from .config.certificate import check_tls
+    from ..config.certificate import check_tls
 
     return check_tls(tls)

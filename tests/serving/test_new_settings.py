@@ -10,10 +10,10 @@ import pytest
 from sanic_chat.config.env_file import use_env_file
 from sanic_chat.config.settings import Config
 from sanic_chat.errors import ConfigError
-from sanic_chat.new_settings import SettingsReader, read_nothing_but
+from sanic_chat.serving.new_settings import SettingsReader, read_nothing_but
 
-from .support.harness import RedisProcess
-from .support.tls import self_signed_certificate
+from ..support.harness import RedisProcess
+from ..support.tls import self_signed_certificate
 
 NAMES = ["CHAT_RETRY_AFTER", "CHAT_STATS_ROOMS", "CHAT_MAX_CONNECTIONS"]
 
