@@ -63,12 +63,12 @@ class Audience:
         for channel in (self.newcomers, self.watchers):
             self._hub.leave(session, channel)
 
-    def send_roster(self, frame: bytes, *, to_all: bool) -> None:
-        """Send a roster to the newcomers, or to all. Its newcomers then get what changes."""
-        if self.newcomers.members:
+    def send_roster(self, frame: bytes, *, to_newcomers: bool, to_watchers: bool) -> None:
+        """Send a roster to those. Its newcomers then get what changes."""
+        if to_newcomers and self.newcomers.members:
             self._hub.deliver(self.newcomers, frame)
             self._served = dict(self.newcomers.members)
-        if to_all and self.watchers.members:
+        if to_watchers and self.watchers.members:
             self._hub.deliver(self.watchers, frame)
 
     def send_changes(self, frame: bytes) -> None:

@@ -77,9 +77,9 @@ class WatchedRoom:
         )
         if roster_for_all or (audience.newcomers.members and not waits):
             frame = self._frame(self._roster(is_complete))
-            audience.send_roster(frame, to_all=roster_for_all)
+            audience.send_roster(frame, to_newcomers=not waits, to_watchers=roster_for_all)
             self._is_complete = is_complete
-            self._since = None
+            self._since = self._since if waits else None
         return bool(
             self.view.holds
             or audience.newcomers.members

@@ -19,7 +19,7 @@ class Room(HubHandler):
         self.audience = Audience(self.hub, RedisNames("realtime"), "a")
 
     def roster(self, text: str, *, to_all: bool = False) -> None:
-        self.audience.send_roster(text_frame(text.encode()), to_all=to_all)
+        self.audience.send_roster(text_frame(text.encode()), to_newcomers=True, to_watchers=to_all)
         self.rest()
 
     def change(self, text: str) -> None:

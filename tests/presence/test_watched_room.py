@@ -131,6 +131,18 @@ def test_a_newcomer_waits_for_a_complete_roster() -> None:
         assert [event["complete"] for event in told(session)] == [True]
 
 
+def test_a_newcomer_waits_though_the_others_get_a_roster() -> None:
+    """What one pod has answered is told to those who have one, and is not all yet."""
+    room = Room()
+    for kind in ("first", "second"):
+        newcomer = room.newcomer()
+        room.change(*(f"{kind} {number}" for number in range(ROSTER_CHANGES + 1)), bit=PEER)
+        assert room.tell(is_complete=False, is_rebuilt=True)
+        assert told(newcomer) == []
+        room.tell()
+        assert [event["complete"] for event in told(newcomer)] == [True]
+
+
 def test_nobody_has_left_while_something_may_be_missing() -> None:
     """Holds end once the view is complete."""
     room = Room()
