@@ -141,6 +141,7 @@ class Pod:
         members = RoomMembers(hub, self.users, names)
         self.presence = Presence(
             loop,
+            id,
             hub,
             names,
             members=Members(members.users, members.presences),

@@ -33,7 +33,7 @@ class Listener:
     A request is repeated after `beat` seconds without an answer.
     """
 
-    def __init__(self, speaker: Speaker, send_to: SendTo, *, beat: float) -> None:
+    def __init__(self, pod_id: str, speaker: Speaker, send_to: SendTo, *, beat: float) -> None:
         self.views: dict[str, View] = {}
         """The rooms that are watched here."""
         self.peers = Peers()
@@ -41,6 +41,7 @@ class Listener:
         """The rooms whose view may have changed; whoever looks at one discards it."""
         self.rebuilt: set[str] = set()
         """Those of them of which a pod's whole part was replaced."""
+        self._pod_id = pod_id
         self._speaker = speaker
         self._send_to = send_to
         self._beat_seconds = beat
@@ -88,6 +89,9 @@ class Listener:
         self._is_watching(pod_id, peer, stream.watching)
         self._speaker.wanted_by(pod_id, stream.watch, stream.req)
         self.peers.doubt(peer, [room for room in stream.first if room in self.views])
+        if self._pod_id in stream.forgot:
+            self.peers.doubt(peer, self.views)
+        self._speaker.came_elsewhere(stream.came)
         for room, part in stream.changes.items():
             if stream.leaving:
                 self._adopt(peer, room, part, now)
@@ -105,7 +109,7 @@ class Listener:
         """Take a pod's request."""
         peer = self.peers.heard(pod_id, now)
         if peer is not None:
-            peer.watching = True
+            self._is_watching(pod_id, peer, True)
             self._speaker.wanted_by(pod_id, want.rooms, want.req)
 
     def parts_received(self, pod_id: str, parts: Parts, now: float) -> None:
@@ -139,6 +143,9 @@ class Listener:
     def _is_watching(self, pod_id: str, peer: Peer, watching: bool) -> None:
         if peer.watching and not watching:
             self._speaker.forget(pod_id)  # be it that an `unwatch` was lost
+        elif peer.may_return and watching:
+            self._speaker.has_forgotten(pod_id)
+        peer.may_return = False
         peer.watching = watching
 
     def _change(self, room: str, bit: int, part: Part, now: float) -> None:
@@ -166,15 +173,13 @@ class Listener:
 
     def beat(self, now: float) -> None:
         """Count a beat: this pod has heard all that was said before."""
-        silent, forgotten = self.peers.beat()
+        silent = self.peers.beat()
         seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
         until = now + max(seconds, SETTLE_SECONDS)
-        for peer in silent:
+        for pod_id, peer in silent.items():
             self._remove(peer, Hold(until, "lost"))
-            for room in list(peer.doubts):  # who is held there may be on that pod
+            for room in peer.doubts:  # who is held there may be on that pod
                 self.views[room].holds.extend(until)
-                self.peers.trust(peer, room)
-        for pod_id in forgotten:
             self._speaker.forget(pod_id)
 
     def doubt_all(self) -> None:
@@ -191,7 +196,7 @@ class Listener:
 
     @property
     def has_doubts(self) -> bool:
-        """Whether any living pod is to be asked."""
+        """Whether any pod is to be asked."""
         return any(peer.doubts for _, peer in self.peers.living())
 
     def flush(self, now: float, budget: int) -> None:

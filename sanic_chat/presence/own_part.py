@@ -104,6 +104,10 @@ class OwnPart:
                 hold = earlier
         self._noted[user] = hold
 
+    def info_changed(self, user: str) -> None:
+        """Note that a session of a user has another info, and nobody has come."""
+        self._noted.setdefault(user, None)
+
     def adopt(self, user: str, hold: Hold) -> None:
         """Hold a user for a pod that has left, unless it is known here, which then counts."""
         is_known = user in self.users or user in self.holds or user in self._noted

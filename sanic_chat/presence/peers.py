@@ -1,7 +1,7 @@
 """The other pods, as this one hears them: their streams' numbers, their silence, and doubts.
 
     stream, canary ─→ heard ─→ a number is missing? ─→ doubts ─→ wants ─→ parts ─→ settled
-    (each beat) ─→ nothing heard? ─→ silent
+    (each beat) ─→ nothing heard? ─→ forgotten
 
 A doubt is a room of which a pod may have said something that was not heard here. Silence is counted
 in this pod's own canaries that came back, so that one that stood still, or hears nothing, believes
@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .view import OWN
+from .view import OWN, TOLD
 
 QUIET_BEATS = 5
-"""The beats without a word after which a pod is silent."""
-FORGET_BEATS = 600
-"""The beats after which a silent pod is forgotten, and told of nothing any more."""
+"""The beats without a word after which a pod is forgotten, and told of nothing any more."""
 SKIPPED_BEATS = 3
 """The beats that do not count after this pod was cut off, since others may be so for longer."""
 MAX_PEERS = 10_000
@@ -36,21 +34,23 @@ class Peer:
         "bit",
         "doubts",
         "heard_at",
-        "is_silent",
+        "may_return",
         "n",
         "quiet_beats",
         "to_ask",
         "watching",
     )
 
-    def __init__(self, bit: int) -> None:
+    def __init__(self, bit: int, *, may_return: bool) -> None:
         self.bit = bit
         """The bit by which views know it."""
         self.n: int | None = None
         """The number of the last stream envelope that was heard; None before the first."""
         self.watching = False
         """Whether anybody on it watches any room."""
-        self.is_silent = False
+        self.may_return = may_return
+        """Whether it may have been forgotten here, and believe that it is told of what it watches;
+        until it has said whether it watches anything."""
         self.heard_at = 0.0
         self.quiet_beats = 0
         self.doubts: dict[str, int] = {}
@@ -62,15 +62,15 @@ class Peer:
 
 
 class Peers:
-    """The pods that are heard, until they say goodbye or have been silent for ten minutes."""
+    """The pods that are heard, until they say goodbye or nothing any more."""
 
     def __init__(self) -> None:
         self.request = 0
         """The number of this pod's last request."""
         self._peers: dict[str, Peer] = {}
         self._gone: dict[str, None] = {}
-        self._free_bits: list[int] = []
-        self._next_bit = OWN << 1
+        self._bits = TOLD | OWN  # those that are taken
+        self._have_forgotten = False
         self._skipped_beats = 0
 
     def __len__(self) -> int:
@@ -78,8 +78,8 @@ class Peers:
         return len(self._peers)
 
     def living(self) -> Iterator[tuple[str, Peer]]:
-        """The pods that are not silent."""
-        return ((pod_id, peer) for pod_id, peer in self._peers.items() if not peer.is_silent)
+        """The pods that are heard, each with its ID."""
+        return iter(self._peers.items())
 
     def are_watching(self) -> bool:
         """Whether anybody on any of them watches any room, as far as is known."""
@@ -95,16 +95,15 @@ class Peers:
     def heard(self, pod_id: str, now: float) -> Peer | None:
         """Note that a pod was heard; None if it has said goodbye, or there are too many.
 
-        A pod that is new, or was silent, has to be doubted: its `n` is None.
+        A pod that is new, or was forgotten, has to be doubted: its `n` is None.
         """
         peer = self._peers.get(pod_id)
         if peer is None:
             if pod_id in self._gone or len(self._peers) >= MAX_PEERS:
                 return None
-            peer = self._peers[pod_id] = Peer(self._take_bit())
-        elif peer.is_silent:
-            peer.is_silent = False
-            peer.n = None
+            bit = ~self._bits & (self._bits + 1)  # the smallest that is free
+            self._bits |= bit
+            peer = self._peers[pod_id] = Peer(bit, may_return=self._have_forgotten)
         peer.quiet_beats = 0
         peer.heard_at = now
         return peer
@@ -138,48 +137,37 @@ class Peers:
         peer.to_ask.pop(room, None)
 
     def doubted(self) -> set[str]:
-        """The rooms about which any living pod is doubted."""
+        """The rooms about which any pod is doubted."""
         return {room for _, peer in self.living() for room in peer.doubts}
 
     # -- beats -----------------------------------------------------------------------------
 
     def skip_beats(self) -> None:
-        """Let nobody become silent for a while: this pod could not hear."""
+        """Forget nobody for a while: this pod could not hear."""
         self._skipped_beats = SKIPPED_BEATS
         for peer in self._peers.values():
-            if not peer.is_silent:
-                peer.quiet_beats = 0
+            peer.quiet_beats = 0
 
-    def beat(self) -> tuple[list[Peer], list[str]]:
+    def beat(self) -> dict[str, Peer]:
         """Count a beat in which this pod could hear.
 
-        Returns the pods that are silent from now on, with what is doubted of them, and the IDs of
-        those that are forgotten.
+        Returns the pods that are forgotten now, each with what is doubted of it.
         """
         if self._skipped_beats:
             self._skipped_beats -= 1
-            return [], []
-        silent, forgotten = [], []
+            return {}
+        silent = {}
         for pod_id, peer in self._peers.items():
             peer.quiet_beats += 1
-            if peer.quiet_beats > QUIET_BEATS and not peer.is_silent:
-                peer.is_silent = True
-                silent.append(peer)
-            elif peer.quiet_beats > FORGET_BEATS:
-                forgotten.append(pod_id)
-        for pod_id in forgotten:
+            if peer.quiet_beats > QUIET_BEATS:
+                silent[pod_id] = peer
+        for pod_id in silent:
             self._forget(pod_id)
-        return silent, forgotten
+            self._have_forgotten = True
+        return silent
 
     def _forget(self, pod_id: str) -> Peer | None:
         peer = self._peers.pop(pod_id, None)
         if peer is not None:
-            self._free_bits.append(peer.bit)
+            self._bits &= ~peer.bit
         return peer
-
-    def _take_bit(self) -> int:
-        if self._free_bits:
-            return self._free_bits.pop()
-        bit = self._next_bit
-        self._next_bit <<= 1
-        return bit

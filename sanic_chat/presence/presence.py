@@ -61,6 +61,7 @@ class Presence:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        pod_id: str,
         hub: Hub,
         names: RedisNames,
         *,
@@ -82,7 +83,7 @@ class Presence:
         self._send = send
         self._send_to = send_to
         self.speaker = Speaker(members, self._say, self._say_to, on_changed=self._own_changed)
-        self.listener = Listener(self.speaker, self._say_to, beat=self._beat_seconds)
+        self.listener = Listener(pod_id, self.speaker, self._say_to, beat=self._beat_seconds)
         self._rooms: dict[str, WatchedRoom] = {}
         self._due: dict[str, None] = {}  # rooms to be looked at in the next window
         self._unwatch_at: dict[str, float] = {}
@@ -101,7 +102,8 @@ class Presence:
         """Say the last words, and stop. Nobody is told anything any more."""
         if self.in_use:
             now = self._loop.time()
-            self.speaker.flush(now, req=self.listener.peers.next_request())
+            peers = self.listener.peers
+            self.speaker.flush(now, req=peers.next_request(), others_watch=peers.are_watching())
             self.speaker.say_goodbye(now)
         for timer in (self._window, self._beat):
             if timer is not None:
@@ -124,13 +126,14 @@ class Presence:
     def joined(self, session: Session, room: str, *, is_first: bool) -> None:
         """Note that a session has joined a room; `is_first`: as its only member on this pod."""
         if self.in_use:
-            is_first = is_first and self.listener.peers.are_watching()
             self.speaker.note(room, session.user, None, is_first=is_first)
             self._wake()
 
     def info_changed(self, session: Session, room: str) -> None:
         """Note that a member of a room has another info."""
-        self.joined(session, room, is_first=False)
+        if self.in_use:
+            self.speaker.info_changed(room, session.user)
+            self._wake()
 
     def left(self, session: Session, room: str, reason: words.Reason = "left") -> None:
         """Note that a session leaves a room, by its own wish or not."""
@@ -293,7 +296,10 @@ class Presence:
         self._window = None
         now = self._loop.time()
         request = self.listener.peers.next_request()
-        said = self.speaker.flush(now, req=request, must_speak=self._must_speak)
+        others_watch = self.listener.peers.are_watching()
+        said = self.speaker.flush(
+            now, req=request, others_watch=others_watch, must_speak=self._must_speak
+        )
         self._must_speak = False
         self.listener.flush(now, MAX_ENVELOPES - said)
         due, self._due = self._due | dict.fromkeys(self.listener.touched), {}

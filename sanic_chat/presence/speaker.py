@@ -4,14 +4,15 @@
     watch, wanted_by ─→ (each window) ──────────────────────┘
 
 The number of envelopes a window is bounded, whatever joins; what does not fit is told in the next.
-A room that no pod watches is not told of.
+Of a room that no pod watches only arrivals are told, in what is left of the window's envelopes, and
+only while any other room is watched: another pod may hold who has come.
 
 May live here: what others are still to be told. Must not know what they tell us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..protocol.presence import (
@@ -79,6 +80,8 @@ class Speaker:
         self._watch: dict[str, None] = {}
         self._unwatch: dict[str, None] = {}
         self._first: dict[str, None] = {}
+        self._forgot: dict[str, None] = {}
+        self._came: dict[tuple[str, str], None] = {}  # rooms and users, of this window
         self._noted: dict[str, None] = {}  # rooms with changes that are not told
         self._answers: dict[str, dict[str, int]] = {}  # of each pod: rooms, by its last request
 
@@ -95,8 +98,17 @@ class Speaker:
         if part is not None:
             part.note(user, hold)
             self._noted[room] = None
+        if hold is None:
+            self._came[room, user] = None
         if is_first:
             self._first[room] = None
+
+    def info_changed(self, room: str, user: str) -> None:
+        """Note that a session of a user in a room has another info."""
+        part = self.parts.get(room)
+        if part is not None:
+            part.info_changed(user)
+            self._noted[room] = None
 
     def watch(self, room: str, now: float) -> list[Member]:
         """Watch a room: all pods are asked for it. Returns its members here."""
@@ -140,39 +152,71 @@ class Speaker:
     def forget(self, peer: str) -> None:
         """Tell a pod of nothing any more: it is gone."""
         self._answers.pop(peer, None)
+        self._forgot.pop(peer, None)
         self.unwatched_by(peer, [room for room, peers in self.watchers.items() if peer in peers])
+
+    def has_forgotten(self, peer: str) -> None:
+        """Have a pod ask for all that it watches, since it was taken for gone."""
+        self._forgot[peer] = None
 
     def adopt(self, room: str, user: str, hold: Hold) -> None:
         """Hold a user for a pod that has left, and cannot tell of it any more."""
         self._part(room).adopt(user, hold)
+
+    def came_elsewhere(self, rooms: Mapping[str, Iterable[str]]) -> None:
+        """Hold users no more, who have come to rooms on another pod."""
+        for room, users in rooms.items():
+            part = self.parts.get(room)
+            if part is not None:
+                for user in users:
+                    part.holds.discard(user)
 
     # -- the end of a window ---------------------------------------------------------------
 
     @property
     def has_news(self) -> bool:
         """Whether there is anything to say."""
-        return bool(self._noted or self._first or self._watch or self._unwatch or self._answers)
+        return bool(
+            self._noted
+            or self._first
+            or self._came
+            or self._forgot
+            or self._watch
+            or self._unwatch
+            or self._answers
+        )
 
-    def flush(self, now: float, *, req: int, must_speak: bool = False) -> int:
+    def flush(self, now: float, *, req: int, others_watch: bool, must_speak: bool = False) -> int:
         """Say what is new, in at most `MAX_ENVELOPES`; return how many it were.
 
-        `req` is the number of the request that newly watched rooms are. `must_speak`: an empty
-        envelope is said if there is nothing new.
+        `req` is the number of the request that newly watched rooms are. `others_watch`: whether
+        anybody on another pod watches any room. `must_speak`: an empty envelope is said if there is
+        nothing new.
         """
+        if not others_watch:
+            self._first.clear()
+            if not self._own:
+                self._came.clear()
         words = _Words(self._say, MAX_STREAM_ENVELOPES, watching=self.is_watching(), req=req)
-        for field, rooms in (
+        for field, names in (
+            ("forgot", self._forgot),
             ("watch", self._watch),
             ("unwatch", self._unwatch),
             ("first", self._first),
         ):
-            while rooms and not words.are_many:
-                room = next(iter(rooms))
-                del rooms[room]
-                words.add_room(field, room)
+            while names and not words.are_many:
+                name = next(iter(names))
+                del names[name]
+                words.add_name(field, name)
         while self._noted and not words.are_many:
             room = next(iter(self._noted))
             del self._noted[room]
             self._say_changes(room, now, words)
+        for room, user in self._came:
+            if words.are_many:
+                break
+            words.add_user(room, user)
+        self._came.clear()
         words.end(must_speak=must_speak)
         return words.envelopes + self._answer(now, MAX_ENVELOPES - words.envelopes)
 
@@ -188,7 +232,7 @@ class Speaker:
         if part.is_large:
             words.add_numbers(room, part.numbers)
         elif is_named_otherwise or _size(room, changes) > MAX_WORDS_BYTES // 2:
-            words.add_room("first", room)  # so they ask for all of it
+            words.add_name("first", room)  # so they ask for all of it
         else:
             for member in changes:
                 words.add_member(room, member)
@@ -282,18 +326,18 @@ class _Words:
         """Whether the rest has to wait: there is half an envelope left at most."""
         return self.envelopes >= self._max_envelopes - 1
 
-    def add_room(self, field: str, room: str) -> None:
-        """Say a room in one of the lists of rooms."""
-        self._grow(_size(room, []))
-        self._fields.setdefault(field, []).append(room)
+    def add_name(self, field: str, name: str) -> None:
+        """Say a room, or a pod, in one of the lists of them."""
+        self._grow(_size(name, []))
+        self._fields.setdefault(field, []).append(name)
 
     def add_member(self, room: str, member: Member) -> None:
         """Say that a member of a room has changed."""
-        size = size_of(member.user, member.info)
-        if self._size + size > MAX_WORDS_BYTES or room not in self._fields.get("changes", ()):
-            size += _size(room, [])
-        self._grow(size)
-        self._fields.setdefault("changes", {}).setdefault(room, []).append(member)
+        self._add("changes", room, member, size_of(member.user, member.info))
+
+    def add_user(self, room: str, user: str) -> None:
+        """Say that a user has come to a room."""
+        self._add("came", room, user, len(encode(user)) + 1)
 
     def add_numbers(self, room: str, numbers: Numbers) -> None:
         """Say the numbers of a room."""
@@ -304,6 +348,12 @@ class _Words:
         """Say what is left; an empty envelope if there must be one, and was none."""
         if self._fields or (must_speak and not self.envelopes):
             self._end_envelope()
+
+    def _add(self, field: str, room: str, entry: Member | str, size: int) -> None:
+        if self._size + size > MAX_WORDS_BYTES or room not in self._fields.get(field, ()):
+            size += _size(room, [])
+        self._grow(size)
+        self._fields.setdefault(field, {}).setdefault(room, []).append(entry)
 
     def _grow(self, size: int) -> None:
         if self._size + size > MAX_WORDS_BYTES:

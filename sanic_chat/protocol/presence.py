@@ -23,7 +23,7 @@ Reason = Literal["left", "lost", "kicked", "drained"]
 MAX_WORDS_BYTES = 48 * 1024
 """The JSON of one envelope is cut at so many bytes."""
 
-ENVELOPE_BYTES = 128
+ENVELOPE_BYTES = 160
 """The bytes of an envelope beside its rooms, at most."""
 
 MEMBER_BYTES = 48
@@ -89,6 +89,10 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     """The number of the request that `watch` is."""
     first: list[str] = []
     """The rooms that have just got their first member here, or are told by name again."""
+    forgot: list[str] = []
+    """The pods that are to ask for all that they watch: it is not known here any more."""
+    came: dict[str, list[User]] = {}
+    """Users with a new session here, by room, watched or not: older holds of theirs are over."""
     changes: dict[str, Part] = {}
     leaving: bool = False
     """Whether these are last words: whoever hears them holds its users from now on."""

@@ -33,7 +33,7 @@ class Pod:
         self.speaker = Speaker(
             members, lambda *_: None, lambda *_: None, on_changed=lambda *_: None
         )
-        self.listener = Listener(self.speaker, self._send_to, beat=1.0)
+        self.listener = Listener("me", self.speaker, self._send_to, beat=1.0)
         self.view = self.listener.watch("a", 0.0)
         self.window()
 
@@ -177,7 +177,8 @@ def test_watching_one_more_room() -> None:
 
 
 def test_silence() -> None:
-    """A pod's users are held for fifteen seconds since it was heard; then it is a new one."""
+    """A pod's users are held for fifteen seconds since it was heard; then it is a new one, and to
+    ask for what it watches."""
     pod = Pod()
     pod.trusts()
     pod.speaker.wanted_by("x", ["a"], 1)
@@ -189,9 +190,57 @@ def test_silence() -> None:
     assert pod.members() == ["me", "anna"]
     pod.now += 0.2 + HEARSAY_SECONDS
     assert pod.members() == ["me"]
-    assert pod.speaker.watchers == {"a": {"x"}}  # it may come back, and watch as before
+    assert pod.speaker.watchers == {}
+    pod.speaker.flush(pod.now, req=1, others_watch=False)
     pod.stream()
     assert pod.window() == [("x", ["a"])]
+    assert pod.speaker.has_news
+    pod.listener.goodbye_received("x", pod.now)
+    assert not pod.speaker.has_news
+
+
+@pytest.mark.parametrize("word", ["stream", "canary", "want"])
+def test_a_pod_that_comes_back(word: str) -> None:
+    """It is told to ask for what it watches, once; unless it says that it watches nothing."""
+    for watching in (True, False):
+        pod = Pod()
+        pod.speaker.flush(pod.now, req=1, others_watch=False)
+        pod.stream()
+        assert not pod.speaker.has_news
+        for _ in range(QUIET_BEATS + 1):
+            pod.listener.beat(pod.now)
+        pod.answer(1)
+        assert not pod.speaker.has_news
+        for _ in range(2):
+            if word == "stream":
+                pod.stream(watching=watching)
+            elif word == "canary":
+                pod.listener.canary_received("x", Canary(pod.n, watching), pod.now)
+            elif watching:
+                pod.listener.want_received("x", Want(7, []), pod.now)
+            assert pod.speaker.has_news == watching
+            pod.speaker.flush(pod.now, req=1, others_watch=True)
+            watching = False
+
+
+def test_being_forgotten() -> None:
+    """A pod that has forgotten this one is asked for all that is watched here."""
+    pod = Pod()
+    pod.trusts()
+    pod.stream(forgot=["y"])
+    assert pod.window() == []
+    pod.stream(forgot=["y", "me"])
+    assert pod.window() == [("x", ["a"])]
+
+
+def test_who_has_come_to_another_pod() -> None:
+    """Nobody holds any more who was here before, be it a pod that left."""
+    pod = Pod()
+    pod.trusts()
+    for user in ("bert", "carl"):
+        pod.speaker.adopt("b", user, Hold(20.0, "lost"))
+    pod.stream(came={"a": ["bert"], "b": ["bert"], "c": ["bert"]})
+    assert [user for user, _ in pod.speaker.parts["b"].holds.items(pod.now)] == ["carl"]
 
 
 def test_silence_in_place_of_an_answer() -> None:

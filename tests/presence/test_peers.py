@@ -1,4 +1,4 @@
-"""Other pods: which are living, what is doubted of them, and when they are forgotten."""
+"""Other pods: which are heard, what is doubted of them, and when they are forgotten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from sanic_chat.presence import peers as module
 from sanic_chat.presence.peers import (
-    FORGET_BEATS,
     QUIET_BEATS,
     SKIPPED_BEATS,
     Peer,
@@ -25,28 +24,33 @@ def living(peers: Peers) -> list[str]:
 
 
 def test_silence() -> None:
-    """A pod is silent after five beats without a word, is told of once, and not doubted then."""
+    """A pod is forgotten after five beats without a word: it watches nothing, nor is doubted."""
     peers = Peers()
     quiet = heard(peers, "quiet")
+    quiet.watching = True
     peers.doubt(quiet, ["a"])
     for _ in range(QUIET_BEATS):
         heard(peers, "loud")
-        assert peers.beat() == ([], [])
+        assert peers.beat() == {}
+    assert peers.are_watching()
     heard(peers, "loud")
-    assert peers.beat() == ([quiet], [])
-    assert peers.beat() == ([], [])
+    assert peers.beat() == {"quiet": quiet}
+    assert peers.beat() == {}
     assert living(peers) == ["loud"]
-    assert (peers.doubted(), len(peers)) == (set(), 2)
+    assert (peers.doubted(), len(peers), peers.are_watching()) == (set(), 1, False)
 
 
 def test_coming_back() -> None:
-    """A pod that was silent is living again, and the number of its stream is not known."""
+    """Of a pod that was forgotten nothing is known; none comes back before any was."""
     peers = Peers()
-    heard(peers, "a").n = 7
+    peer = heard(peers, "a")
+    peer.n = 7
+    assert not peer.may_return
     for _ in range(QUIET_BEATS + 1):
         peers.beat()
     assert living(peers) == []
-    assert heard(peers, "a").n is None
+    again = heard(peers, "a")
+    assert (again.n, again.may_return, again.watching) == (None, True, False)
     assert living(peers) == ["a"]
 
 
@@ -58,32 +62,17 @@ def test_after_an_outage() -> None:
         peers.beat()
     peers.skip_beats()
     for _ in range(SKIPPED_BEATS + QUIET_BEATS):
-        assert peers.beat() == ([], [])
-    assert peers.beat()[0] != []
-
-
-def test_forgetting() -> None:
-    """A silent pod watches for ten minutes more; then another one may have its bit."""
-    peers = Peers()
-    gone = heard(peers, "gone")
-    gone.watching = True
-    for _ in range(FORGET_BEATS):
-        _, forgotten = peers.beat()
-        assert forgotten == []
-    assert peers.are_watching()
-    assert peers.beat() == ([], ["gone"])
-    assert not peers.are_watching()
-    assert len(peers) == 0
-    assert heard(peers, "new").bit == gone.bit
+        assert peers.beat() == {}
+    assert list(peers.beat()) == ["a"]
 
 
 def test_bits() -> None:
-    """Each pod has one of its own, and none of them is the view's."""
+    """Each pod has one of its own, the smallest that is free, and none of them is the view's."""
     peers = Peers()
-    bits = [heard(peers, pod_id).bit for pod_id in "abcdef"]
-    assert sum(bits) & 0b11 == 0
-    assert len({bit.bit_length() for bit in bits}) == 6
-    assert all(bit.bit_count() == 1 for bit in bits)
+    assert [heard(peers, pod_id).bit for pod_id in "abcd"] == [4, 8, 16, 32]
+    for pod_id in "cab":
+        peers.goodbye(pod_id)
+    assert [heard(peers, pod_id).bit for pod_id in "efgh"] == [4, 8, 16, 64]
 
 
 def test_goodbyes() -> None:
@@ -99,12 +88,16 @@ def test_goodbyes() -> None:
 
 
 def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More pods than can be are ignored."""
-    monkeypatch.setattr(module, "MAX_PEERS", 2)
+    """More pods than can be are ignored, until those are forgotten that were heard but once."""
+    monkeypatch.setattr(module, "MAX_PEERS", 3)
     peers = Peers()
-    for pod_id in "ab":
+    for pod_id in ("invented 1", "invented 2", "a"):
         heard(peers, pod_id)
-    assert peers.heard("c", 0.0) is None
+    for _ in range(QUIET_BEATS + 1):
+        assert peers.heard("b", 0.0) is None
+        heard(peers, "a")
+        peers.beat()
+    assert heard(peers, "b").bit < heard(peers, "a").bit
     assert living(peers) == ["a", "b"]
 
 

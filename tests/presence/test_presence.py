@@ -70,6 +70,7 @@ class Pod(HubHandler):
         self.said: list[tuple[str, Any]] = []
         self.presence = Presence(
             cast(Any, self.loop),
+            "me",
             self.hub,
             NAMES,
             members=Members(self._users, self._presences),

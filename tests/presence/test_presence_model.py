@@ -156,7 +156,6 @@ class PresenceMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.have_died = False  # without a goodbye that was heard
         self.clock = Clock()
         self.truth = Truth(self.clock)
 
@@ -265,7 +264,6 @@ class PresenceMachine(RuleBasedStateMachine):
     def a_pod_dies(self, seed: int) -> None:
         self.random.seed(seed)
         self.pod().kill()
-        self.have_died = True
         self.truth.look()
         self.truth.heard_from = self.clock.now + LOST_SECONDS + HEARD_SECONDS
 
@@ -281,7 +279,6 @@ class PresenceMachine(RuleBasedStateMachine):
         pod.drain(seconds=seconds, is_told=lambda client: self.random.random() < 0.5)
         self.act(acts, seconds / (acts + 1))
         self.clock.pass_(1.5 * seconds)
-        self.have_died |= self.clock.now < self.truth.noisy_until
 
     def closed(self, client: Client) -> None:
         """A pod has closed a client."""
@@ -454,8 +451,6 @@ class PresenceMachine(RuleBasedStateMachine):
                 client.unwatch(room)
         self.clock.pass_(UNWATCH_SECONDS + 3 * WINDOW_SECONDS)
         self.bus.said.clear()
-        if self.have_died:  # they may come back, for all that others know, and have watched
-            return
         for pod in self.cluster.living():
             self.connect(pod, USERS[0], ROOMS[0])
             self.clock.pass_(0.3)
@@ -469,6 +464,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.clock.pass_(LONGEST_HOLD_SECONDS + UNWATCH_SECONDS + 1.0)
         for pod in self.cluster.living():
             assert kept(pod) == {}, kept(pod)
+            assert len(pod.presence.listener.peers) == len(self.cluster.living()) - 1
 
     def teardown(self) -> None:
         if hasattr(self, "cluster"):

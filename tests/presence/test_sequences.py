@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from sanic_chat.presence.holds import LOST_SECONDS, RELOAD_SECONDS, SETTLE_SECONDS
-from sanic_chat.presence.peers import FORGET_BEATS
+from sanic_chat.presence.peers import QUIET_BEATS
 from sanic_chat.presence.presence import IN_USE_SECONDS, UNWATCH_SECONDS, WINDOW_SECONDS
 from sanic_chat.session.handler import EndedBy, Ending
 
@@ -157,6 +157,49 @@ def test_who_was_sent_elsewhere_and_has_left_there() -> None:
             assert stage.told() == [("anna", "left")]
             stage.clock.pass_(LOST_SECONDS)
             assert stage.told() == [("away", "lost")]
+
+
+@pytest.mark.parametrize("watched", [ROOM, "elsewhere"])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_has_come_back_and_left_is_not_held_elsewhere(leaves: bool, watched: str) -> None:
+    """Neither by the pod that held the user, nor by those that do it in its place when it leaves;
+    so a roster that is asked for later does not have the user."""
+    for before in (True, False):
+        stage = Stage(4, watched=watched)
+        anna = stage.connect("anna", stage.pods[0])
+        stage.clock.pass_(1.0)
+        anna.end(CLOSED)
+        stage.clock.pass_(1.0)
+        if leaves and before:
+            stage.pods[0].close()
+        stage.clock.pass_(1.0)
+        again = stage.connect("anna", stage.pods[1])
+        stage.clock.pass_(1.0)
+        if leaves and not before:
+            stage.pods[0].close()
+        again.end(LEFT)
+        stage.clock.pass_(2.0)
+        for pod in stage.pods[2:]:
+            watcher = stage.connect("bert", pod, watch=True)
+            stage.clock.pass_(1.5)
+            assert "anna" not in stage.users(watcher)
+
+
+def test_a_new_info_is_no_arrival() -> None:
+    """The hold of a laptop that is lost outlives the phone, though that gets another token."""
+    stage = Stage()
+    laptop, phone = (stage.connect("anna", stage.pods[0]) for _ in range(2))
+    stage.clock.pass_(1.0)
+    laptop.end(LOST)
+    stage.clock.pass_(2.0)
+    phone.info = "new"
+    stage.pods[0].presence.info_changed(phone.session, ROOM)
+    stage.clock.pass_(1.0)
+    phone.end(LEFT)
+    stage.clock.pass_(LOST_SECONDS - 3.5)
+    assert stage.told() == [("anna", "joined")]
+    stage.clock.pass_(1.5)
+    assert stage.told() == [("anna", "lost")]
 
 
 @pytest.mark.parametrize("is_watched", [True, False])
@@ -397,7 +440,7 @@ def test_the_first_member_comes_while_a_request_waits() -> None:
 
 
 def test_pods_that_are_gone_are_forgotten() -> None:
-    """One that has said goodbye at once, be it that nobody watches; one that was killed later."""
+    """One that has said goodbye at once, be it that nobody watches; one that was killed soon."""
     stage = Stage()
     stage.watcher.end(LEFT)
     stage.clock.pass_(IN_USE_SECONDS + UNWATCH_SECONDS + 1.0)
@@ -405,5 +448,44 @@ def test_pods_that_are_gone_are_forgotten() -> None:
     stage.pods[1].kill()
     stage.clock.pass_(1.0)
     assert stage.pods[-1].presence.stats().peers == 1
-    stage.clock.pass_(FORGET_BEATS * 1.01)
+    stage.clock.pass_(QUIET_BEATS + 2.0)
     assert stage.pods[-1].presence.stats().peers == 0
+
+
+def test_a_pod_that_watched_is_killed() -> None:
+    """Some seconds later nothing is said for its sake any more."""
+    stage = Stage()
+    stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    stage.pods[-1].kill()
+    stage.clock.pass_(QUIET_BEATS + 2.0)
+    assert stage.pods[0].presence.stats().registrations == 0
+    stage.bus.said.clear()
+    stage.connect("bert", stage.pods[0])
+    stage.connect("carl", stage.pods[1], "a new room")
+    stage.clock.pass_(2.0)
+    assert {kind for _, _, kind in stage.bus.said} == {"canary"}
+
+
+@pytest.mark.parametrize("seconds", [10.0, 90.0, 700.0])
+@pytest.mark.parametrize("others_watch", [True, False])
+def test_a_pod_that_watches_is_not_heard(others_watch: bool, seconds: float) -> None:
+    """Nor does it hear others, since it stands still. Afterwards it is told of all as before."""
+    for timers_first in (True, False):
+        stage = Stage()
+        anna = stage.connect("anna", stage.pods[0])
+        if others_watch:
+            stage.connect("observer", stage.pods[1], "elsewhere", watch=True)
+        stage.clock.pass_(2.0)
+        still = stage.pods[-1]
+        still.process.freeze()
+        stage.clock.pass_(seconds - 2.0)
+        anna.end(LEFT)
+        stage.connect("bert", stage.pods[0])
+        stage.clock.pass_(2.0)
+        still.process.thaw(timers_first=timers_first)
+        stage.clock.pass_(5.0)
+        assert stage.users() == {"bert", "watcher"}
+        stage.connect("carl", stage.pods[0])
+        stage.clock.pass_(2.0)
+        assert stage.users() == {"bert", "carl", "watcher"}

@@ -69,18 +69,22 @@ class Pod:
         self.rooms[room][user] -= 1
         self.rooms[room] = +self.rooms[room]
 
-    def flush(self, now: float = 0.0, *, req: int = 1, **options: bool) -> int:
+    def flush(
+        self, now: float = 0.0, *, req: int = 1, others_watch: bool = False, **options: bool
+    ) -> int:
         """The window's end; what was said before is forgotten."""
         self.streams, self.parts, self.own = [], [], []
-        said = self.speaker.flush(now, req=req, **options)
+        said = self.speaker.flush(now, req=req, others_watch=others_watch, **options)
         assert said == len(self.streams) + len(self.parts)
         return said
 
-    def flush_all(self) -> tuple[list[Stream], list[tuple[str, Parts]]]:
+    def flush_all(
+        self, *, others_watch: bool = False
+    ) -> tuple[list[Stream], list[tuple[str, Parts]]]:
         """Windows, until nothing is left to be said."""
         streams, parts = [], []
         while self.speaker.has_news:
-            assert 0 < self.flush() <= MAX_ENVELOPES
+            assert 0 < self.flush(others_watch=others_watch) <= MAX_ENVELOPES
             assert len(self.streams) <= MAX_STREAM_ENVELOPES
             streams += self.streams
             parts += self.parts
@@ -157,7 +161,8 @@ def test_what_this_pod_watches() -> None:
     assert pod.speaker.is_watching()
     pod.join("bert")
     pod.flush(req=5)
-    assert pod.streams == [Stream(1, watching=True, watch=["a"], req=5)]
+    came = {"a": ["anna", "bert"]}
+    assert pod.streams == [Stream(1, watching=True, watch=["a"], req=5, came=came)]
     assert pod.own == [("a", [Member("bert", 1)])]
     pod.speaker.unwatch("a")
     pod.flush()
@@ -180,14 +185,41 @@ def test_a_change_of_mind() -> None:
 
 
 def test_first_members() -> None:
-    """Their rooms are told once a window."""
+    """Their rooms are told once a window, if anybody on another pod watches any."""
     pod = Pod()
     pod.join("anna", is_first=True)
     pod.join("bert", "b", is_first=True)
     pod.end("anna")
     pod.join("anna", is_first=True)
+    pod.flush(others_watch=True)
+    [stream] = pod.streams
+    assert stream.first == ["a", "b"]
+    pod.join("carl", "c", is_first=True)
+    assert pod.flush() == 0
+    assert not pod.speaker.has_news
+
+
+def test_who_comes() -> None:
+    """All are told, watched or not, if any room is watched here or elsewhere, as far as it fits."""
+    pod = Pod()
+    for user, room in (("anna", "a"), ("bert", "a"), ("anna", "b"), ("anna", "a")):
+        pod.join(user, room)
+    pod.end("bert")
+    pod.flush(others_watch=True)
+    assert pod.streams == [Stream(1, req=1, came={"a": ["anna", "bert"], "b": ["anna"]})]
+    pod.join("carl")
+    assert pod.flush() == 0
+    pod.speaker.watch("c", 0.0)
+    pod.join("dora")
     pod.flush()
-    assert pod.streams == [Stream(1, first=["a", "b"], req=1)]
+    assert [stream.came for stream in pod.streams] == [{"a": ["dora"]}]
+    pod.speaker.info_changed("a", "dora")
+    assert pod.flush() == 0
+    for number in range(2000):
+        pod.join(f"{number:05}" + 250 * "x", f"room {number % 3}")
+    assert pod.flush() == MAX_STREAM_ENVELOPES
+    said = [user for stream in pod.streams for users in stream.came.values() for user in users]
+    assert 500 < len(said) == len(set(said)) < 2000
     assert not pod.speaker.has_news
 
 
@@ -266,7 +298,7 @@ def test_many_rooms() -> None:
     for room in rooms:
         pod.speaker.watch(room, 0.0)
         pod.speaker.note(room, "anna", None, is_first=True)
-    streams, _ = pod.flush_all()
+    streams, _ = pod.flush_all(others_watch=True)
     assert [room for stream in streams for room in stream.watch] == rooms
     assert [room for stream in streams for room in stream.first] == rooms
 

@@ -57,6 +57,11 @@ MEMBERS = [
             '"leaving":true}',
             read_stream,
         ),
+        (
+            Stream(9, forgot=["pod"], came={"a": ["anna", "bert"]}),
+            '{"n":9,"forgot":["pod"],"came":{"a":["anna","bert"]}}',
+            read_stream,
+        ),
         (Canary(7, True), '{"n":7,"watching":true}', read_canary),
         (Want(3, ["a", "b"]), '{"req":3,"rooms":["a","b"]}', read_want),
         (
@@ -148,7 +153,7 @@ def test_sizes(character: str) -> None:
         for each in (None, info):
             member = Member(user, 10**9, MAX_HOLD_MS, "drained", each)
             assert len(encode(member)) < size_of(user, each)
-    lists = ',"watch":[],"unwatch":[],"first":[],"changes":{}'
+    lists = ',"watch":[],"unwatch":[],"first":[],"forgot":[],"came":{},"changes":{}'
     stream = Stream(10**12, watching=True, req=10**12, leaving=True)
     assert len(encode(stream)) + len(lists) < ENVELOPE_BYTES
     assert MAX_WORDS_BYTES + MAX_POD_ID_CHARACTERS * 6 < MAX_CONTROL_BYTES

@@ -186,6 +186,7 @@ class ModelPod:
         )
         self.presence = Presence(
             cast(Any, self.process),
+            id,
             self.hub,
             NAMES,
             members=Members(self._users, self._presences),
