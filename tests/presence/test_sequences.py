@@ -198,7 +198,7 @@ def test_a_new_info_is_no_arrival() -> None:
     phone.end(LEFT)
     stage.clock.pass_(LOST_SECONDS - 3.5)
     assert stage.told() == [("anna", "joined")]
-    stage.clock.pass_(1.5)
+    stage.clock.pass_(2.5)
     assert stage.told() == [("anna", "lost")]
 
 
