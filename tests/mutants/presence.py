@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "who asks is known to watch, be it that its stream was lost",
         LISTENER,
-        "            peer.watching = True\n",
+        "            self._is_watching(pod_id, peer, True)\n",
         "            pass\n",
         SEQUENCES,
     ),
