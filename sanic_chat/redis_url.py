@@ -4,8 +4,8 @@
     rediss://host:6380/0?ssl_ca_certs=/etc/redis/ca.pem
     unix:///run/redis.sock?db=0
 
-redis-py reads it; what redis-py would guess at, ignore or show is refused here. No error shows any
-part of a URL that may belong to a password.
+It says what it says to redis-py; what redis-py would guess at, ignore or show is refused. No error
+shows any part of a URL that may belong to a password.
 
 May live here: how a URL is read, and what is wrong in one. Must not open files or sockets.
 """
@@ -18,7 +18,7 @@ import ssl
 import sys
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .errors import ConfigError
 
@@ -109,7 +109,7 @@ def _read(text: str) -> RedisURL:
         raise _wrong("it does not begin with redis://, rediss:// or unix://")
     if parts.fragment:
         raise _wrong(f"it has a # in it ({_ENCODE})")
-    address = _address(text, parts)
+    address = _address(parts)
     options = _options(parts.query)
     db = options.pop("db", None)
     if db is not None and not re.fullmatch("[0-9]{1,9}", db):
@@ -124,32 +124,40 @@ def _read(text: str) -> RedisURL:
     return RedisURL(**address, tls=TLSOptions(**tls) if parts.scheme == "rediss" else None)
 
 
-def _address(text: str, parts: SplitResult) -> dict[str, Any]:
+def _address(parts: SplitResult) -> dict[str, Any]:
     """The parts of a URL before its options, by the names of the fields of `RedisURL`."""
-    from redis.asyncio.connection import parse_url  # here, for it costs memory and time
-
-    if parts.scheme == "unix" and parts.netloc.rpartition("@")[2]:
+    is_path = parts.scheme == "unix"
+    if is_path and parts.netloc.rpartition("@")[2]:
         raise _wrong(_NO_PATH)
     try:
-        # Without options: which it knows, and how often it decodes them, depends on its version.
-        address: dict[str, Any] = {**parse_url(text.partition("?")[0])}
-        if parts.port == 0:
-            raise ValueError
+        port = parts.port
     except ValueError:
-        raise _wrong(f"its port is no number from 1 to 65535 ({_ENCODE})") from None
-    address.pop("connection_class", None)
-    if parts.scheme == "unix":
+        port = 0
+    if port == 0:
+        raise _wrong(f"its port is no number from 1 to 65535 ({_ENCODE})")
+    texts = {
+        "username": parts.username,
+        "password": parts.password,
+        "path" if is_path else "host": parts.path if is_path else parts.hostname,
+    }
+    address: dict[str, Any] = {name: unquote(text) for name, text in texts.items() if text}
+    if is_path:
         path = address.get("path", "")
         if not path.startswith("/") or path.endswith("/"):
             raise _wrong(_NO_PATH)
         if "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
             raise _wrong(f"the path of a Unix socket has at most {MAX_SOCKET_PATH_BYTES} bytes")
-    elif "host" not in address:
+        return address
+    if "host" not in address:
         raise _wrong("it has no host")
-    elif "@" in parts.path:
+    if "@" in parts.path:
         raise _wrong(f"there is an @ behind its host ({_ENCODE})")
-    elif not re.fullmatch("(/[0-9]{0,9}/?)?", parts.path):
+    if not re.fullmatch("(/[0-9]{0,9}/?)?", parts.path):
         raise _wrong(f"its path {parts.path[:60]!r} is no number of a database")
+    if port:
+        address["port"] = port
+    if db := parts.path.strip("/"):
+        address["db"] = int(db)
     return address
 
 

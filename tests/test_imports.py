@@ -52,7 +52,7 @@ RULES: dict[str, str] = {
 FRAMEWORKS: dict[str, str] = {
     "sanic": "app web serving process logs/json_format upgrade/fast_path upgrade/sanic_http",
     "sanic_routing": "",
-    "redis": "redis_url publishing",
+    "redis": "publishing",
     "hiredis": "broker doctor stats",
     "httptools": "upgrade/reader",
     "jwt": "upgrade/keys cli/token",

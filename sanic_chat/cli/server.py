@@ -68,7 +68,7 @@ def env_file_option(command: C) -> C:
 
 def set_redis(url: str) -> None:
     """Have an option's URL precede the environment's. Exits with 2 if it is none, or is secret."""
-    # Only here: what reads it loads redis-py.
+    # Only here: what reads it loads ssl.
     from ..redis_url import RedisURL
 
     try:
