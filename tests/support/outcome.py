@@ -49,8 +49,8 @@ class Publication:
     """Of each of its tries; the last one is a 200."""
     arrivals: list[list[int]] = field(default_factory=list)
     """For each pod how often it came to each member of the room there."""
-    is_published: bool = False
-    """Whether Redis was seen to publish it."""
+    published: int = 0
+    """How often Redis was seen to publish it."""
 
     @property
     def uncertain(self) -> int:
@@ -128,8 +128,8 @@ class Outcome:
 
     @property
     def doubles(self) -> int:
-        """How many publications came to anybody more than once."""
-        return sum(publication.times > 1 for publication in self.publications)
+        """How many publications Redis published more than once."""
+        return sum(publication.published > 1 for publication in self.publications)
 
     def publications_missed(self, pod: int) -> int:
         """How many of the publications some member on a pod did not get."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -19,8 +20,9 @@ class Witness:
     """Reads MONITOR of whatever is the primary, from the moment at which it can be reached."""
 
     def __init__(self, stage: Stage) -> None:
-        self.published: set[str] = set()
-        """The IDs of the messages that a PUBLISH was carried out for."""
+        self.published: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        """The IDs of the messages that a PUBLISH was carried out for, and how often on which port:
+        a replica carries out what its primary does."""
         self.is_watching = False
         self._stage = stage
         self._followers: dict[int, asyncio.Task[None]] = {}
@@ -48,7 +50,7 @@ class Witness:
                         return
                     self.is_watching = True
                     if found := _PUBLISHED.search(line):
-                        self.published.add(found[1].decode())
+                        self.published[found[1].decode()][port] += 1
             finally:
                 writer.transport.abort()
 
