@@ -115,7 +115,7 @@ MUTANTS = (
         PRESENCE,
         "min(proven_until, self.listener.peers.heard_until(now))",
         "self.listener.peers.heard_until(now)",
-        SEQUENCES,
+        ("tests/presence/test_presence.py",),
     ),
     Mutant(
         "no hold ends before every living pod was heard",
@@ -129,14 +129,14 @@ MUTANTS = (
         PRESENCE,
         "now - 2 * seconds)",
         "now)",
-        SEQUENCES,
+        ("tests/presence/test_presence.py",),
     ),
     Mutant(
         "other pods have time to say that a user has come back",
         VIEW,
         "heard_until - HEARSAY_SECONDS",
         "heard_until",
-        SEQUENCES,
+        ("tests/presence/test_view.py",),
     ),
     Mutant(
         "a user who leaves a room that nobody watches yet is held",

@@ -199,6 +199,32 @@ def test_how_long_a_user_is_held(ending: Ending, reason: str, seconds: float) ->
     assert events(anna)[-1]["left"] == [{"user": "bert", "reason": reason}]
 
 
+@pytest.mark.parametrize(
+    ("is_heard", "seconds", "is_over"),
+    [(True, 0.0, True), (False, 0.0, False), (True, None, False), (True, 2.0, False)],
+)
+def test_no_hold_ends_before_others_could_have_said_more(
+    is_heard: bool, seconds: float | None, is_over: bool
+) -> None:
+    """Each living pod has to be heard since, and a canary to come back that left since. One that was
+    long under way proves nothing: Redis stood still, and others speak just after it."""
+    pod = Pod()
+    anna = pod.join("anna", watch=True)
+    bert = pod.join("bert")
+    pod.hear("other", n=1)
+    pod.presence.parts_received("other", b'{"n":1,"req":99,"rooms":{"a":[]}}')
+    pod.window(2)
+    pod.end(bert, CLOSED)
+    pod.is_connected = False  # canaries come back when this test says so
+    pod.window(12)
+    if is_heard:
+        pod.presence.canary_received("other", encode(Canary(1, watching=True)))
+    if seconds is not None:
+        pod.presence.could_hear(seconds)
+    pod.window()
+    assert any(event.get("left") for event in events(anna)) is is_over
+
+
 def test_who_was_told_to_come_back() -> None:
     """Has five seconds after that moment, whoever closes, and fifteen in any case."""
     for told_in, seconds in ((30.0, 35.0), (1.0, 15.0)):
