@@ -206,8 +206,8 @@ def test_how_long_a_user_is_held(ending: Ending, reason: str, seconds: float) ->
 def test_no_hold_ends_before_others_could_have_said_more(
     is_heard: bool, seconds: float | None, is_over: bool
 ) -> None:
-    """Each living pod has to be heard since, and a canary to come back that left since. One that was
-    long under way proves nothing: Redis stood still, and others speak just after it."""
+    """Each living pod has to be heard since, and a canary to come back that left since. One that
+    was long under way proves nothing: Redis stood still, and others speak just after it."""
     pod = Pod()
     anna = pod.join("anna", watch=True)
     bert = pod.join("bert")
