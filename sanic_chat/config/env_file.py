@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping, MutableMapping
 from typing import NamedTuple
 
 from ..errors import ConfigError
+from .environment import read_file
 from .readers import unquoted
 
 ENV_FILE = "CHAT_ENV_FILE"
@@ -25,6 +25,8 @@ FROM_FILE = "SANIC_CHAT_FROM_ENV_FILE"
 """The variable that names those the file has given. By it they are known, and can be taken back."""
 
 MAX_BYTES = 1024 * 1024
+
+BYTE_ORDER_MARK = "\ufeff"
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.ASCII)
 _QUOTES = ("'", '"')
@@ -162,18 +164,8 @@ def _path(own: Mapping[str, str]) -> str | None:
 
 def _read(path: str) -> str:
     try:
-        # One that can be read once only, like a pipe, could not be read anew.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("it is no regular file")
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except ValueError as error:  # a path may also hold what no path may
-        reason = str(error)
-    raise ConfigError(f"{ENV_FILE} is {path!r} ({reason}); allowed is a file in UTF-8")
+        # A pipe could not be read anew.
+        text = read_file(path, limit=MAX_BYTES, only_regular=True)
+    except ValueError as why:
+        raise ConfigError(f"{ENV_FILE} is {path!r} ({why}); allowed is a file in UTF-8") from None
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")

@@ -6,7 +6,9 @@ what is allowed in a setting.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
@@ -91,21 +93,32 @@ def _value(environment: Mapping[str, str], variable: str, *, verbatim: bool = Fa
 
 
 def _read(variable: str, path: str) -> str:
-    allowed = f"a readable file of at most {MAX_FILE_BYTES} bytes, in UTF-8 and not empty"
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ValueError("it is larger")
-        text = data.decode().strip()
+        text = read_file(path, limit=MAX_FILE_BYTES).strip()
         if not text:
             raise ValueError("it is empty")
+    except ValueError as why:
+        raise ConfigError(
+            f"{variable} is {path!r} ({why}); allowed is a readable file of at most "
+            f"{MAX_FILE_BYTES} bytes, in UTF-8 and not empty"
+        ) from None
+    return text
+
+
+def read_file(path: str, *, limit: int, only_regular: bool = False) -> str:
+    """Read a file of at most `limit` bytes, in UTF-8. Raises ValueError, which says why not.
+
+    One that can be read once only, like a pipe, is read unless `only_regular`.
+    """
+    try:
+        if only_regular and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no regular file")
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(f"it has more than {limit} bytes")
+        return data.decode()
     except UnicodeDecodeError:
-        reason = "it is not UTF-8"
+        raise ValueError("it is not UTF-8") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-    except ValueError as error:  # a path may also hold what no path may
-        reason = str(error)
-    else:
-        return text
-    raise ConfigError(f"{variable} is {path!r} ({reason}); allowed is {allowed}")
+        raise ValueError(error.strerror or str(error)) from None

@@ -62,7 +62,9 @@ class TestFiles:
             pytest.param(b"", "it is empty", id="empty"),
             pytest.param(b" \n\n", "it is empty", id="blank"),
             pytest.param(b"\xff" * 40, "it is not UTF-8", id="not UTF-8"),
-            pytest.param(b"x" * (MAX_FILE_BYTES + 1), "it is larger", id="large"),
+            pytest.param(
+                b"x" * (MAX_FILE_BYTES + 1), f"it has more than {MAX_FILE_BYTES} bytes", id="large"
+            ),
         ],
     )
     def test_bad_files(self, tmp_path: Path, content: bytes | None, reason: str) -> None:
