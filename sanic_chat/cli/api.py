@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -31,55 +32,59 @@ NOT_FOUND = (
 
 PageT = TypeVar("PageT", "RoomsPage", "RoomPage", "UserPage")
 AnswerT = TypeVar("AnswerT")
-C = TypeVar("C", bound=Callable[..., Any])
 
 
-def api_options(command: C) -> C:
-    """Add `--json`, `--url` and `--prefix`."""
+def api_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--json`, and `--url` and `--prefix`, of which `server` is made."""
+
+    @wraps(command)
+    def with_server(*, url: str | None, prefix: str | None, **options: Any) -> None:
+        command(server=server_of(url, prefix), **options)
+
     return click.option("--json", "as_json", is_flag=True, help="One JSON object.")(
-        server_options(command)
+        server_options(with_server)
     )
 
 
 @click.command()
 @click.argument("beginning", default="")
 @api_options
-def rooms(beginning: str, *, as_json: bool, url: str | None, prefix: str | None) -> None:
+def rooms(beginning: str, *, as_json: bool, server: Server) -> None:
     """Show the rooms that have members, by name, or those whose names begin with BEGINNING.
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
     from ..protocol.cluster import RoomsPage  # only here, as others: --help needs none of it
 
-    pages = _pages(server_of(url, prefix), "rooms", RoomsPage, prefix=beginning)
+    pages = _pages(server, "rooms", RoomsPage, prefix=beginning)
     _show("rooms", pages, lambda page: page.rooms, _room_line, as_json=as_json)
 
 
 @click.command()
 @click.argument("room")
 @api_options
-def who(room: str, *, as_json: bool, url: str | None, prefix: str | None) -> None:
+def who(room: str, *, as_json: bool, server: Server) -> None:
     """Show the users that are in ROOM, on all pods, each with the number of its sessions there.
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
     from ..protocol.cluster import RoomPage
 
-    pages = _pages(server_of(url, prefix), "room", RoomPage, name=room)
+    pages = _pages(server, "room", RoomPage, name=room)
     _show("members", pages, lambda page: page.members, _member_line, as_json=as_json)
 
 
 @click.command()
 @click.argument("user_id", metavar="USER")
 @api_options
-def user(user_id: str, *, as_json: bool, url: str | None, prefix: str | None) -> None:
+def user(user_id: str, *, as_json: bool, server: Server) -> None:
     """Show the sessions of USER, on all pods.
 
     The key is CHAT_API_KEY, of scope `read`. Ends with 1 if a pod has not answered.
     """
     from ..protocol.cluster import UserPage
 
-    pages = _pages(server_of(url, prefix), "user", UserPage, id=user_id)
+    pages = _pages(server, "user", UserPage, id=user_id)
     _show("sessions", pages, lambda page: page.sessions, _session_line, as_json=as_json)
 
 
@@ -102,8 +107,7 @@ def kick(
     spared: tuple[str, ...],
     revoke: bool,
     as_json: bool,
-    url: str | None,
-    prefix: str | None,
+    server: Server,
 ) -> None:
     """Disconnect all sessions of USER, on all pods.
 
@@ -116,7 +120,7 @@ def kick(
     whom, id = ("user", user_id) if client is None else ("client_id", client)
     options = {"code": code, "reason": reason, "except": list(spared), "revoke": revoke}
     body = {whom: id, **{name: value for name, value in options.items() if value}}
-    told = _asked(server_of(url, prefix), "disconnect", Disconnected, body)
+    told = _asked(server, "disconnect", Disconnected, body)
     if as_json:
         _print(told)
     else:
@@ -127,14 +131,14 @@ def kick(
 @click.command()
 @click.argument("pod_id", metavar="POD")
 @api_options
-def drain(pod_id: str, *, as_json: bool, url: str | None, prefix: str | None) -> None:
+def drain(pod_id: str, *, as_json: bool, server: Server) -> None:
     """Have POD drain: its clients are asked to come back elsewhere, and it takes no new ones.
 
     The key is CHAT_API_KEY, of scope `admin`. Ends with 1 if there is no such pod.
     """
     from ..protocol.cluster import Drained
 
-    told = _asked(server_of(url, prefix), "drain", Drained, {"pod_id": pod_id})
+    told = _asked(server, "drain", Drained, {"pod_id": pod_id})
     if as_json:
         _print(told)
     else:
