@@ -20,8 +20,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sanic_chat"
 PICTURE = Path(__file__).with_name("rooms.svg")
 
 PLACES = {
-    "app": 1.4, "serving": 2.4, "cli": 3.4,
-    "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.35,
+    "app": 1.4, "serving": 2.35, "cli": 3.4,
+    "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.45,
     "upgrade": 0.9, "version": 1.95, "config": 3, "process": 4,
     "pod": 0.9,
     "presence": 0.2, "stats": 1.7,
@@ -33,7 +33,7 @@ PLACES = {
 
 MARGIN, COLUMN, BOX, GAP = 20, 200, 184, 40
 LINE, PADDING, LANE = 15, 10, 9
-CAPTION_CHARACTERS = 26
+CAPTION_CHARACTERS, NOTE_CHARACTERS = 26, 30
 
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #5a6675; }
@@ -76,8 +76,8 @@ class Room:
                 elif module[1] != self.name:
                     self.imports.add(module[1])
         self.outside -= sys.stdlib_module_names
-        lines = len(self.caption) + bool(self.outside)
-        self.height = LINE * lines + 16 + 2 * PADDING
+        self.notes = textwrap.wrap(", ".join(sorted(self.outside)), NOTE_CHARACTERS)
+        self.height = LINE * (len(self.caption) + len(self.notes)) + 16 + 2 * PADDING
         self.floor = 0
         self.top = 0
         self.left = MARGIN + round(COLUMN * PLACES[self.name])
@@ -214,8 +214,9 @@ def draw_box(room: Room) -> Iterator[str]:
     yield f'<text class="name" x="{left}" y="{y}">{escape(room.title)}</text>'
     for number, text in enumerate(room.caption, 1):
         yield f'<text x="{left}" y="{y + 3 + LINE * number}">{escape(text)}</text>'
-    outside, y = ", ".join(sorted(room.outside)), room.top + room.height - PADDING - 1
-    yield f'<text class="outside" x="{left}" y="{y}">{outside}</text>'
+    bottom = room.top + room.height - PADDING - 1
+    for number, text in enumerate(reversed(room.notes)):
+        yield f'<text class="outside" x="{left}" y="{bottom - LINE * number}">{text}</text>'
 
 
 if __name__ == "__main__":
