@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,19 +15,11 @@ from sanic_chat.protocol.api_keys import read_key
 
 from ..support.examined import examined, finding
 from ..support.harness import ROOT, RedisProcess, wait_until
-from ..support.servers import PROGRAMS, program_name
 
 DOCTOR = ROOT / "docs/doctor.md"
 PASSWORD = "correct-horse"
 [DOCUMENTED] = re.findall(r"^ACL SETUSER .*$", (ROOT / "docs/redis.md").read_text(), re.MULTILINE)
 WORDS = DOCUMENTED.replace(">password", f">{PASSWORD}").split()[2:]
-
-
-@pytest.fixture(scope="module", params=PROGRAMS, ids=program_name)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
-    with closing(RedisProcess(program=request.param)) as process:
-        process.start()
-        yield process
 
 
 @pytest.fixture

@@ -29,13 +29,6 @@ OURS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=program_name)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
-    with closing(RedisProcess(program=request.param)) as process:
-        process.start()
-        yield process
-
-
 @pytest.fixture
 def admin(server: RedisProcess) -> Iterator[redis.Redis]:
     """Whoever changes the configuration; it is as it was at the end."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 
 import msgspec
-import pytest
 
 from sanic_chat.hub.channel import Channel
 from sanic_chat.pod.directory import first
@@ -21,14 +19,6 @@ from ..support.pods import Crowd, running_pods
 
 PAGE_SECONDS = 0.005
 ROOMS = 50_000
-
-
-@pytest.fixture
-async def crowd(shared_redis: RedisProcess, room: str) -> AsyncIterator[Crowd]:
-    async with running_pods(shared_redis, 2, CHAT_REDIS_PREFIX=room[-12:]) as pods:
-        crowd = Crowd(pods)
-        yield crowd
-        await crowd.clear()
 
 
 async def all_rooms(crowd: Crowd, prefix: str = "", limit: int = 2) -> list[Room]:

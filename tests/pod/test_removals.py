@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,17 +19,9 @@ from sanic_chat.session.session import State
 
 from ..support.frames import take_server_frame
 from ..support.harness import RedisProcess, eventually
-from ..support.pods import Crowd, running_pods
+from ..support.pods import Crowd
 
 ANNA, BERT = Identity("anna"), Identity("bert")
-
-
-@pytest.fixture
-async def crowd(shared_redis: RedisProcess, room: str) -> AsyncIterator[Crowd]:
-    async with running_pods(shared_redis, 2, CHAT_REDIS_PREFIX=room[-12:]) as pods:
-        crowd = Crowd(pods)
-        yield crowd
-        await crowd.clear()
 
 
 def frames_of(client: socket.socket) -> list[tuple[int, bytes]]:

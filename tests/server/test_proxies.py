@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from ..support.balancers import KINDS, Kind, TwoServers, proxy, with_change
+from ..support.balancers import TwoServers, proxy, with_change
 from ..support.clients import RawClient
 from ..support.frames import client_frame
 from ..support.harness import DEADLINE, RedisProcess, eventually, receive
@@ -19,14 +19,6 @@ from ..support.http2 import connect_http2
 from ..support.tls import Certificate, self_signed_certificate
 
 TOO_MANY = 429
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    kind: Kind = request.param
-    if kind.path is None:
-        pytest.skip(f"{kind} is not installed: apt-get install {kind.package}")
-    return kind
 
 
 @pytest.fixture(scope="module")

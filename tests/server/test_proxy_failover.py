@@ -11,20 +11,12 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from ..support.balancers import KINDS, Kind, TwoServers, proxy, with_change
+from ..support.balancers import KINDS, TwoServers, proxy, with_change
 from ..support.harness import RedisProcess, eventually
 
 StartTwo = Callable[..., TwoServers]
 PAUSE_SECONDS = 0.05
 """Between two attempts to connect: without one they would take a core of the machine."""
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    kind: Kind = request.param
-    if kind.path is None:
-        pytest.skip(f"{kind} is not installed: apt-get install {kind.package}")
-    return kind
 
 
 @pytest.fixture
