@@ -12,9 +12,11 @@ May live here: which connections there are, and what an error means. Must not kn
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import fields
 from functools import lru_cache
+from inspect import signature
 from time import monotonic
 from typing import Any
 
@@ -28,9 +30,9 @@ from redis.exceptions import (
 )
 
 from ..broker.role import HELLO, why_wrong
-from ..errors import NotPublished, PublishUnconfirmed
+from ..errors import ConfigError, NotPublished, PublishUnconfirmed
 from ..protocol.publication import Publication
-from ..redis_url import RedisURL
+from ..redis_url import RedisURL, TLSOptions
 
 MAX_CONNECTIONS = 8
 """Connections of a process to one Redis, for so many threads that publish at once; others wait.
@@ -64,11 +66,10 @@ class Connections:
     def __init__(self, url: str, timeout: float) -> None:
         self._url = RedisURL.read(url)
         self._pool: Any = _BlockingPool(
-            connection_class=_class_for(self._url, redis),
             redis_connect_func=_introduce,
             max_connections=MAX_CONNECTIONS,
             timeout=timeout,
-            **_options(self._url, timeout),
+            **_options(self._url, timeout, redis),
         )
 
     def publish(self, publication: Publication) -> int:
@@ -102,9 +103,8 @@ class AsyncConnections:
         self._timeout = timeout
         self._turn = asyncio.Lock()
         self._pool: Any = redis.asyncio.ConnectionPool(
-            connection_class=_class_for(self._url, redis.asyncio),
             redis_connect_func=_introduce_async,
-            **_options(self._url, timeout),
+            **_options(self._url, timeout, redis.asyncio),
         )
 
     async def publish(self, publication: Publication) -> int:
@@ -189,22 +189,39 @@ def _class_for(url: RedisURL, package: Any) -> Any:
     return package.Connection if url.tls is None else package.SSLConnection
 
 
-def _options(url: RedisURL, timeout: float) -> dict[str, Any]:
-    """A connection's options. It selects no database: pub/sub knows none, an ACL may forbid it."""
+def _options(url: RedisURL, timeout: float, package: Any) -> dict[str, Any]:
+    """A pool's options. They select no database: pub/sub knows none, an ACL may forbid it.
+
+    Raises ConfigError for what the installed redis-py does not know.
+    """
+    connection_class = _class_for(url, package)
     place = {"host": url.host, "port": url.port} if url.path is None else {"path": url.path}
-    tls = {} if url.tls is None else {o.name: getattr(url.tls, o.name) for o in fields(url.tls)}
-    if url.tls is not None:
-        tls["cert_reqs"] = url.tls.cert_reqs.name.removeprefix("CERT_").lower()
     return {
+        "connection_class": connection_class,
         **place,
-        # Only what is given: an old redis-py does not know all of them.
-        **{f"ssl_{name}": value for name, value in tls.items() if value is not None},
+        **({} if url.tls is None else _tls_options(url.tls, connection_class)),
         "username": url.username,
         "password": url.password,
         "protocol": 2,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
     }
+
+
+def _tls_options(tls: TLSOptions, connection_class: Any) -> dict[str, Any]:
+    given = {option.name: getattr(tls, option.name) for option in fields(tls)}
+    given["cert_reqs"] = tls.cert_reqs.name.removeprefix("CERT_").lower()
+    given["check_hostname"] &= tls.cert_reqs != ssl.CERT_NONE
+    # Only what is given: an old redis-py does not know all of them.
+    options = {f"ssl_{name}": value for name, value in given.items() if value is not None}
+    known = {name for each in connection_class.__mro__ for name in signature(each).parameters}
+    for name in options:
+        if name not in known:
+            raise ConfigError(
+                f"REDIS_URL cannot be used: its option {name!r} takes a newer redis-py than "
+                f"{redis.__version__}: install one, or leave it out"
+            )
+    return options
 
 
 def _introduce(connection: Any) -> None:

@@ -21,6 +21,7 @@ import uvloop
 
 from sanic_chat import NotPublished, PublishError, PublishUnconfirmed, apublish, publish
 from sanic_chat.broker.role import REPLICA
+from sanic_chat.errors import ConfigError
 from sanic_chat.publishing import connections
 from sanic_chat.publishing.connections import MAX_CONNECTIONS, MAX_SERVERS
 
@@ -367,6 +368,33 @@ def test_tls(shared_redis: RedisProcess, either: Callable[..., Any], tmp_path: P
         either("lobby", 1, url=f"{url}?ssl_ca_certs={certificate.pem}")
         with pytest.raises(NotPublished, match=r"CERTIFICATE_VERIFY_FAILED|Error 1 "):
             either("lobby", 1, url=url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "ssl_cert_reqs=none",
+        "ssl_min_version=TLSv1.3&ssl_ca_certs=",
+        "ssl_ciphers=ECDHE%2BAESGCM&ssl_ca_certs=",
+        "ssl_ca_path=/nowhere&ssl_ca_certs=",
+        "ssl_password=none&ssl_ca_certs=",
+    ],
+)
+def test_options_of_tls(
+    shared_redis: RedisProcess, either: Callable[..., Any], tmp_path: Path, options: str
+) -> None:
+    """Each does what it says; one that an old redis-py does not know is refused in a sentence."""
+    certificate = self_signed_certificate(tmp_path)
+    if options.endswith("="):
+        options += str(certificate.pem)
+    with RedisProxy(shared_redis.port, tls=certificate.server_context()) as proxy:
+        try:
+            either("lobby", 1, url=f"rediss://127.0.0.1:{proxy.port}?{options}")
+        except ConfigError as error:
+            name = options.partition("=")[0]
+            sentence = f"'{name}' takes a newer redis-py than {redis.__version__}"
+            assert sentence in str(error)  # noqa: PT017 - or there is none
+            assert redis.VERSION < (5, 3)
 
 
 def test_a_name_that_is_none(either: Callable[..., Any]) -> None:
