@@ -30,7 +30,8 @@ LOST_SECONDS = 10.0
 TICK_SECONDS = 1.0
 
 STALL_SECONDS = 3.0
-"""A pod that looks so late was frozen itself, and has not heard the others meanwhile."""
+"""A pod that looks so late was frozen itself: it has not heard the others meanwhile, and one of them
+may have told that it was lost."""
 
 PER_TURN = 128
 """The sessions that are told of before everything else gets a turn."""
@@ -137,9 +138,12 @@ class Lifecycle:
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
         now = time.monotonic()
-        if not self._is_proven() or now - self._last_tick > STALL_SECONDS:
-            self._sure_since = now
+        was_frozen = now - self._last_tick > STALL_SECONDS
         self._last_tick = now
+        if was_frozen or not self._is_proven():
+            self._sure_since = now
+        if was_frozen:
+            self.tell_all()  # who has told that this pod was lost may be gone
         for pod_id, heard_at in {**self._suspects, **self._control.heard}.items():
             if now - max(heard_at, self._sure_since) > LOST_SECONDS:
                 self._bury(pod_id, now - heard_at)

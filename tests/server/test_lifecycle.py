@@ -124,6 +124,29 @@ async def test_pods_that_are_killed_and_frozen(
         await online.becomes(stays, "frozen")
 
 
+async def test_who_told_that_a_pod_is_lost_is_gone(
+    redis: RedisProcess, start_server: StartServer
+) -> None:
+    """The pod was frozen, and tells of its clients though nobody is left who takes it for lost."""
+    frozen, teller = (
+        start_server("--single-process", REDIS_URL=redis.url, **SETTINGS) for _ in range(2)
+    )
+    async with table(redis) as online:
+        _, anna = await connect(frozen, "anna")
+        _, bert = await connect(teller, "bert")
+        await online.becomes("anna", "bert")
+        frozen.signal(signal.SIGSTOP)
+        try:
+            await online.becomes("bert", within=LOST_SECONDS * SLOW)
+            teller.signal(signal.SIGTERM)
+            await online.becomes(within=DEADLINE)
+        finally:
+            frozen.signal(signal.SIGCONT)
+        await online.becomes("anna")
+        await anna.close()
+        bert.transport.abort()
+
+
 async def test_the_only_pod_is_killed(redis: RedisProcess, start_server: StartServer) -> None:
     """The one in its place tells that it was lost, though it has never heard it."""
     server = start_server(workers=1, REDIS_URL=redis.url, **SETTINGS)
