@@ -30,8 +30,8 @@ LOST_SECONDS = 10.0
 TICK_SECONDS = 1.0
 
 STALL_SECONDS = 3.0
-"""A pod that looks so late was frozen itself: it has not heard the others meanwhile, and one of them
-may have told that it was lost."""
+"""A pod that looks so late was frozen itself: it has not heard the others, and one of them may have
+told that it was lost."""
 
 PER_TURN = 128
 """The sessions that are told of before everything else gets a turn."""
