@@ -76,7 +76,7 @@ DISCONNECT: Final = Operation(
 DRAIN: Final = Operation("POST", "/drain", "admin", "Drain a pod.", Drain, Drained, (404, 413))
 OPERATIONS: Final = (PUBLISH, ROOMS, ROOM, USER, DISCONNECT, DRAIN)
 
-REFUSALS: Final = (400, 401, 403, 431, 503)
+REFUSALS: Final = (400, 401, 403, 408, 431, 503)
 """The statuses of errors that every operation may answer."""
 
 KEYS: Final = "CHAT_API_KEYS"

@@ -23,6 +23,7 @@ class Phase(Enum):
 
     HEAD = "head"  # a request's head is to come, or has begun
     IDLE = "idle"  # kept alive: a request was answered, and the next has not begun
+    BODY = "body"  # a request's body is to come
     BUSY = "busy"  # a request is being answered
 
 
@@ -45,8 +46,8 @@ class Deadlines:
 
     Times are in seconds. `head_timeout` is for a request's head to arrive whole, from the first
     moment on; `idle_timeout` for a connection that is kept alive to begin another request;
-    `answer_timeout` for an answer to be taken. Looks are counted and no clock is read, so time in
-    which this process was frozen counts once.
+    `answer_timeout` for a body to arrive, and for an answer to be taken. Looks are counted and no
+    clock is read, so time in which this process was frozen counts once.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Deadlines:
         self._limits = {
             Phase.HEAD: LOOKS,
             Phase.IDLE: max(1, round(idle_timeout / self._pause)),
+            Phase.BODY: max(1, round(answer_timeout / self._pause)),
             Phase.BUSY: max(1, round(answer_timeout / self._pause)),
         }
         self._timer: asyncio.TimerHandle | None = None

@@ -167,9 +167,11 @@ class ChatHttpProtocol(HttpProtocol):
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     def _cut(self, transport: asyncio.Transport, answer: bytes) -> None:
-        """Close the connection, with an answer if a request has begun."""
-        if self.http is not None and self.http.stage is Stage.REQUEST:
+        """Close the connection, with an answer if a request has begun, and has none."""
+        stage = Stage.IDLE if self.http is None else self.http.stage
+        if stage in (Stage.REQUEST, Stage.HANDLER):
             transport.write(answer)
+        if stage is Stage.REQUEST:
             self.http.stage = Stage.FAILED  # or Sanic answers too
         # Not `self.close()`, after which Sanic stumbles over a request that never came.
         transport.close()
@@ -180,7 +182,9 @@ class ChatHttpProtocol(HttpProtocol):
             return Phase.HEAD
         if stage is Stage.IDLE:
             return Phase.IDLE if self.state["requests_count"] else Phase.HEAD
-        return Phase.BUSY
+        # The body is read before anything else is done.
+        is_read = stage is not Stage.HANDLER or self.http.request_body is None
+        return Phase.BUSY if is_read else Phase.BODY
 
 
 class AdminProtocol(ChatHttpProtocol):

@@ -172,7 +172,11 @@ async def is_cut(client: RawClient) -> bool:
         return True
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /ws HT"], ids=["silent", "begun"])
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /ws HT", b"GET /health HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"],
+    ids=["silent", "begun", "without the body"],
+)
 async def test_idle_connections_keep_nobody_out(server: ServerProcess, begun: bytes) -> None:
     """Of twice as many silent connections as are allowed the newest stay; all else works."""
     before = server.pod()["crowded_out"]

@@ -137,7 +137,22 @@ async def test_an_idle_connection(server):
     assert IDLE_TIMEOUT - 0.2 < seconds < IDLE_TIMEOUT + MARGIN
 
 
-async def test_a_slow_body(server):
+@pytest.mark.parametrize(
+    ("length", "part"),
+    [("Content-Length: 50000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
+    ids=["long", "without end"],
+)
+async def test_a_slow_body(server, length, part):
+    """A request whose body does not end in time gets 408, however steadily bytes arrive."""
+    async with RawClient(server) as client:
+        client.send(f"GET /health HTTP/1.1\r\nHost: h\r\n{length}\r\n\r\n".encode())
+        async with dripping(client, part):
+            received, seconds = await read_to_the_end(client)
+    assert_late(received)
+    assert ANSWER_TIMEOUT - 0.2 < seconds < ANSWER_TIMEOUT + MARGIN
+
+
+async def test_a_slow_body_that_is_not_read(server):
     """A body that nobody wants does not keep its connection, however steadily it arrives."""
     async with RawClient(server) as client:
         client.send(b"POST /ws HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n")
