@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "no pod is lost because of an outage",
         "sanic_chat/pod/lifecycle.py",
-        "        if not self._is_proven() or now",
-        "        if now",
+        "        if was_frozen or not self._is_proven():",
+        "        if was_frozen:",
         LIFECYCLE,
     ),
     Mutant(
