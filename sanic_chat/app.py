@@ -30,6 +30,7 @@ from .broker.endpoint import Endpoint
 from .config.env_file import use_env_file
 from .config.settings import JSON, Config
 from .errors import ConfigError
+from .logs.gone_clients import leave_out_gone_clients
 from .logs.json_format import json_log_config
 from .logs.level import LogLevel
 from .logs.logger import logger
@@ -168,6 +169,7 @@ def _make_app(config: Config | None) -> ChatServer:
         if is_tried or (config.auth_keys_file is not None and not is_worker):
             authenticator.keys.load()
     keep_tokens_out_of_logs()
+    leave_out_gone_clients()
     if not Sanic.test_mode:
         app.ctx.listener.watch()
     _add_routes(app, config)

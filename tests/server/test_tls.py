@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -95,7 +96,17 @@ async def test_a_burst_behind_the_handshake(server, room):
     assert received == list(range(count + 1))
 
 
-async def test_resets_with_much_unread(server, room):
+def resets(client: RawClient) -> None:
+    client.writer.transport.abort()
+
+
+def ends_its_side(client: RawClient) -> None:
+    """Without TLS's goodbye, as an abort does if all that has arrived was read."""
+    client.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("go", [resets, ends_its_side])
+async def test_clients_that_go_with_much_unread(server, room, go):
     """Clients that are gone before they have their answers leave no line in the log."""
     before = len(server.log)
     burst = client_frame(TEXT, b"no JSON") * 2000
@@ -103,7 +114,9 @@ async def test_resets_with_much_unread(server, room):
         async with RawClient(server) as client:
             assert (await client.request(f"/ws/{room}", behind=burst))[0] == 101
             await client.frame()
-            client.writer.transport.abort()
+            go(client)
+            with suppress(ConnectionError):
+                await client.reader.read()
     async with server.connect(room) as client:
         await client.send('{"data": 1}')
         await receive(client)
