@@ -298,16 +298,19 @@ async def test_a_later_signal_kills(
 
 
 def stops_while_starting(server: ServerProcess, number: int, send: Send) -> None:
-    """Signal a server that is not ready: it ends, nothing is left, and there is no traceback."""
-    held = holds_signals(server)
+    """Signal a server that is not ready: it ends, and nothing is left.
+
+    If it has held the signal, it stops well. Else Python ends it in the middle of an import, with
+    all that Python has to say, or even swallows the KeyboardInterrupt there, and is told again.
+    """
+    held = again = holds_signals(server)
     send(server, number)
 
     def has_ended() -> bool:
-        nonlocal held
+        nonlocal again
         server.descendants()
-        if not held and holds_signals(server):
-            # Python can swallow a KeyboardInterrupt in the middle of an import.
-            held = True
+        if not again and holds_signals(server):
+            again = True
             send(server, number)
         return server.process.poll() is not None
 
