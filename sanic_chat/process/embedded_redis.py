@@ -39,7 +39,10 @@ _MAX_PARENT_BYTES = MAX_SOCKET_PATH_BYTES - len(f"/{_PREFIX}12345678/{_SOCKET}")
 # `read` returns when the pipe is closed, by us or by our death. The guard leads a process group of
 # its own, so that one kill ends all of it; there is nothing to save, and SIGKILL is the signal that
 # no inherited mask can block. A server that crashes after it came up is started again.
+# A signal to the server's own group may meet the guard before it has left that, and wait there
+# until the shell unblocks it.
 _GUARD = """
+trap '' HUP INT QUIT TERM USR1 USR2
 (while "$@" </dev/null; [ -S redis.sock ]; do sleep 1; done; kill -KILL 0) &
 read _
 rm -rf -- "$SANIC_CHAT_REDIS_DIRECTORY"

@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from sanic_chat.process.embedded_redis import LOOK_SECONDS, EmbeddedRedis, find_server_program
+from sanic_chat.process.os_signals import HELD_SIGNALS
 
 from ..support.cases import EVERY_CASE
 from ..support.command import run
@@ -117,6 +118,21 @@ def test_stop_leaves_nothing() -> None:
     wait_until(lambda: not is_alive(pid), "the server has ended")
     assert not directory.exists()
     embedded.stop()
+
+
+def test_signals_to_the_servers_group_leave_nothing() -> None:
+    """One that meets what guards it before that has left the group ends neither of them."""
+    embedded = EmbeddedRedis()
+    embedded.start()
+    pid, guard = info(embedded.url)["process_id"], embedded._guard
+    assert guard is not None
+    for number in (*HELD_SIGNALS, signal.SIGQUIT):
+        guard.send_signal(number)
+    time.sleep(0.1)
+    assert guard.poll() is None
+    assert info(embedded.url)["process_id"] == pid
+    embedded.stop()
+    wait_until(lambda: not is_alive(pid), "the server has ended")
 
 
 def test_it_comes_back_after_a_crash(embedded: EmbeddedRedis) -> None:
