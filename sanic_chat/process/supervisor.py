@@ -138,11 +138,15 @@ class Supervisor:
         threading.Thread(target=self._stop, name="stop", daemon=True).start()
 
     def _stop(self) -> None:
+        ends = time.monotonic() + START_SECONDS
         # The manager puts back what it reads before all workers are up, and spins (sanic#2997).
-        if self._manager.started.wait(START_SECONDS):
-            self._manager.terminate()
-        else:
-            self._workers.kill_all()
+        while not self._manager.started.wait(POLL_SECONDS):
+            if self._gives_up_early():
+                return
+            if time.monotonic() > ends:
+                self._workers.kill_all()
+                return
+        self._manager.terminate()
 
     def _manager_stops(self) -> None:
         threading.Thread(target=self._kill_who_does_not_stop, name="killer", daemon=True).start()
@@ -175,7 +179,7 @@ class Supervisor:
                 if self._manager.started.is_set():
                     self._look(time.monotonic())
                 else:
-                    self._give_up_early()
+                    self._gives_up_early()
         except Exception:
             if not self._stopping.is_set():
                 logger.exception("The watch over the workers has failed")
@@ -183,14 +187,15 @@ class Supervisor:
         finally:
             self._reload.close()
 
-    def _give_up_early(self) -> None:
+    def _gives_up_early(self) -> bool:
         """End a server whose first workers do not all come up: Sanic waits 30 s for dead ones."""
         for place in self._workers.places():
             worker = place._current_process
             if worker.exitcode is not None and not self._watchdog.has_started(worker.pid):
                 logger.error("Giving up: %s while it started", _how_it_died(worker))
                 self._manager.terminate_early()
-                return
+                return True
+        return False
 
     def _look(self, now: float) -> None:
         try:

@@ -13,6 +13,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
+from sanic_chat.process.supervisor import START_SECONDS
+
 from ..support.cases import crossed
 from ..support.harness import (
     DEADLINE,
@@ -212,6 +214,45 @@ def test_a_worker_that_dies_in_the_first_start_ends_the_server(
     assert re.search(
         r"Giving up: worker Sanic-Server-1-0 \(PID \d+\) died with exit code 3", server.log
     )
+    wait_until(lambda: not server.descendants(), "all its processes are gone")
+
+
+HOLDS_UP_ITS_START = """
+import os
+import time
+from pathlib import Path
+
+from sanic_chat import create_app
+
+app = create_app()
+
+
+@app.before_server_start
+def wait(app):
+    while not Path(os.environ["MARKS"], "die").exists():
+        time.sleep(0.02)
+    os._exit(3)
+"""
+
+
+def test_a_stop_does_not_wait_for_workers_that_die_meanwhile(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """If one dies in its start after the signal, nobody waits for it to come up."""
+    (tmp_path / "waits.py").write_text(HOLDS_UP_ITS_START)
+    server = start_server(
+        workers=2,
+        wait=False,
+        command=(sys.executable, "-m", "sanic", "waits:app"),
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
+        MARKS=str(tmp_path),
+    )
+    wait_until(lambda: server.log.count("Starting worker") == 2, "both start")
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: "Received SIGTERM" in server.log, "the signal is noticed")
+    (tmp_path / "die").touch()
+    assert server.wait(START_SECONDS / 2) == 1
+    assert "died with exit code 3 while it started" in server.log
     wait_until(lambda: not server.descendants(), "all its processes are gone")
 
 
