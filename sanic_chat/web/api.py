@@ -12,7 +12,7 @@ from ..protocol.api import encode
 from ..protocol.operations import Operation, describe
 from .access import Handler, for_key
 from .directory import room, rooms, user
-from .errors import READS
+from .errors import JSON, READS
 from .ports import for_admins
 from .publish import publish
 from .removals import disconnect, drain
@@ -37,9 +37,12 @@ def api_blueprint(*, url_prefix: str, version: str) -> Blueprint:
             operation.path,
             READS if reads else (operation.method,),
             stream=not reads,  # so that no body is read before the key
+            error_format=JSON,
         )
     described = partial(_openapi, encode(describe(prefix=url_prefix, version=version)))
-    blueprint.add_route(for_admins(described), "/openapi.json", READS, name="openapi")
+    blueprint.add_route(
+        for_admins(described), "/openapi.json", READS, name="openapi", error_format=JSON
+    )
     return blueprint
 
 

@@ -18,6 +18,8 @@ from ..errors import RequestRefused
 
 READS = ("GET", "HEAD")
 """The methods of a route that only reads (RFC 9110 section 9.3.2)."""
+JSON = "json"
+"""The format of errors, which routes are given: or Sanic looks for it in each handler's source."""
 
 
 def error_response(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sanic import Blueprint, HTTPResponse, Request, empty, html
 
-from .errors import READS, error_response
+from .errors import JSON, READS, error_response
 from .ports import for_clients
 
 _INDEX = (Path(__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
@@ -15,8 +15,8 @@ _INDEX = (Path(__file__).parent / "static" / "index.html").read_text(encoding="u
 def pages_blueprint() -> Blueprint:
     """Make the routes of `/`."""
     blueprint = Blueprint("pages")
-    blueprint.add_route(for_clients(index), "/", READS)
-    blueprint.add_route(for_clients(options), "/", ("OPTIONS",))
+    blueprint.add_route(for_clients(index), "/", READS, error_format=JSON)
+    blueprint.add_route(for_clients(options), "/", ("OPTIONS",), error_format=JSON)
     return blueprint
 
 

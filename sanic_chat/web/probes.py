@@ -13,7 +13,7 @@ from sanic import Blueprint, HTTPResponse, Request, json
 from ..pod.pod import Pod
 from ..pod.readiness import why_unready
 from .access import METRICS, unless_open
-from .errors import READS, error_response
+from .errors import JSON, READS, error_response
 from .metrics import metrics
 from .ports import for_admins
 
@@ -24,7 +24,7 @@ def probes_blueprint(name: str, *, url_prefix: str) -> Blueprint:
     """Make `/health`, `/ready` and `/metrics` under a prefix; `name` tells blueprints apart."""
     blueprint = Blueprint(name, url_prefix=url_prefix)
     for handler in (health, ready, for_admins(unless_open(METRICS, metrics))):
-        blueprint.add_route(handler, f"/{handler.__name__}", READS)
+        blueprint.add_route(handler, f"/{handler.__name__}", READS, error_format=JSON)
     return blueprint
 
 

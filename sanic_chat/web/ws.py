@@ -12,7 +12,7 @@ from ..upgrade.checker import HandshakeChecker
 from ..upgrade.sanic_http import answers_with_a_socket, handshake_of, peername_of, take_socket
 from ..upgrade.upgrader import Upgrader
 from .access import STATS, unless_open
-from .errors import READS, refusal_response
+from .errors import JSON, READS, refusal_response
 from .ports import for_admins, for_clients
 from .stats import stats
 
@@ -21,9 +21,10 @@ def chat_blueprint(name: str, *, url_prefix: str) -> Blueprint:
     """Make the chat's routes under a prefix; `name` tells blueprints apart."""
     blueprint = Blueprint(name, url_prefix=url_prefix)
     client = for_clients(upgrade)
-    blueprint.add_route(client, "/ws", READS, name="ws", unquote=True)
-    blueprint.add_route(client, "/ws/<room>", READS, name="ws_room", unquote=True)
-    blueprint.add_route(for_admins(unless_open(STATS, stats)), "/ws/stats", READS, name="ws_stats")
+    for path, name in (("/ws", "ws"), ("/ws/<room>", "ws_room")):
+        blueprint.add_route(client, path, READS, name=name, unquote=True, error_format=JSON)
+    admin = for_admins(unless_open(STATS, stats))
+    blueprint.add_route(admin, "/ws/stats", READS, name="ws_stats", error_format=JSON)
     return blueprint
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sanic_chat.config.readers import api_keys
+
 from ..support.apps import PREFIX, assert_error
+from ..support.backend import API_KEYS
 
 
 @pytest.mark.parametrize("path", ["/nope", PREFIX, PREFIX + "/ws/a/b", PREFIX + "/wsx", "/ws/a/b"])
@@ -21,3 +24,9 @@ def test_method_not_allowed(client, method, path):
     _, response = getattr(client, method)(PREFIX + path)
     assert_error(response, 405, "method_not_allowed")
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_no_source_is_read_for_their_format(run_app):
+    """Each route says that errors are JSON: Sanic would parse the source of its handler."""
+    routes = run_app(api_keys=api_keys(API_KEYS)).app.router.routes
+    assert {route.extra.error_format for route in routes} == {"json"}
