@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from importlib import import_module
 from typing import NamedTuple
@@ -66,6 +68,8 @@ def sanic_chat() -> None:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    # All that is loaded ends with the process: Python need not look for what refers to what.
+    atexit.register(gc.freeze)
     # A reader that has seen enough (`| head`) is no error.
     try:
         sanic_chat(prog_name="sanic-chat", windows_expand_args=False)

@@ -5,6 +5,7 @@ May live here: what Sanic's listeners of the main process do. Must not know sess
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -120,6 +121,15 @@ def _show_metrics(slots: SharedSlots, supervisor: Supervisor) -> None:
 def _times(config: Config) -> dict[str, float]:
     stop_timeout = config.drain_grace + config.drain_timeout + STOP_MARGIN_SECONDS
     return {"stop_timeout": stop_timeout, "handshake_timeout": config.handshake_timeout}
+
+
+def spare_the_garbage_collector(app: ChatApp) -> None:
+    """Exclude from garbage collection what the start has made, in any process of the server.
+
+    It lives as long as the process, at whose end Python would look at it all once more.
+    """
+    if not Sanic.test_mode:  # the process is the server's own
+        gc.freeze()
 
 
 def stop_embedded_redis(app: ChatApp) -> None:

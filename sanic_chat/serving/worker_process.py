@@ -7,7 +7,6 @@ they are put together in `worker`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from functools import partial
@@ -82,13 +81,6 @@ def _leave(app: ChatApp) -> None:
     app.config.KEEP_ALIVE = False
     if app.ctx.worker is not None:
         app.ctx.worker.leave()
-
-
-def spare_the_garbage_collector(app: ChatApp) -> None:
-    """Exclude from garbage collection what the start has made: it lives as long as the worker."""
-    if not Sanic.test_mode:  # the process is the server's own
-        gc.collect()
-        gc.freeze()
 
 
 def say_ready(app: ChatApp) -> None:

@@ -133,9 +133,9 @@ MUTANTS = (
     ),
     Mutant(
         "a full garbage collection leaves out what the start has made",
-        "sanic_chat/serving/worker_process.py",
+        "sanic_chat/serving/main_process.py",
         "        gc.freeze()\n",
-        "",
+        "        pass\n",
         ("tests/server/test_start.py::test_the_garbage_collector_skips_what_a_start_has_made",),
     ),
 )
