@@ -33,9 +33,10 @@ RULES: dict[str, str] = {
     "publishing": "errors redis_url config protocol broker",
     "presence": "protocol hub session broker",
     "doctor": "errors redis_url config protocol broker stats process",
-    "pod": "errors logs protocol hub session broker presence stats",
+    "cluster": "errors logs protocol hub session broker",
+    "pod": "errors logs protocol hub session broker presence stats cluster",
     "upgrade": "errors logs protocol session pod",
-    "web": "errors protocol stats pod upgrade",
+    "web": "errors protocol stats cluster pod upgrade",
     "worker": (
         "errors logs config protocol hub session broker presence stats pod upgrade process version"
     ),
@@ -63,8 +64,8 @@ FRAMEWORKS: dict[str, str] = {
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
-        "worker serving broker cli/doctor doctor pod presence process publishing session stats "
-        "upgrade web"
+        "worker serving broker cli/doctor cluster doctor pod presence process publishing session "
+        "stats upgrade web"
     ),
     "uvloop": "",
     "click": "cli",

@@ -24,7 +24,7 @@ PLACES = {
     "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.45,
     "upgrade": 0.9, "version": 1.95, "config": 3, "process": 4,
     "pod": 0.9,
-    "presence": 0.2, "stats": 1.7,
+    "presence": 0.2, "cluster": 1.2, "stats": 2.2,
     "session": 0.2, "broker": 1.9,
     "hub": 0, "protocol": 1, "logs": 2.6, "redis_url": 3.6,
     "errors": 2.3,

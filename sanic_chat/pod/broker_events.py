@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 from ..broker.broker import Broker
 from ..broker.publisher import Drop
+from ..cluster.control import Control
 from ..errors import BadEnvelope
 from ..hub.channel import Channel
 from ..hub.hub import Hub
@@ -31,7 +32,6 @@ from ..session.session import Session, State
 from ..stats.histogram import SECONDS, Histogram
 from .answers import Answers
 from .backpressure import Backpressure
-from .control import Control
 from .load import CHANNEL_BACKLOG_BYTES, Load
 from .notifier import Notifier
 from .overload import PatientLink

@@ -19,7 +19,6 @@ from ..protocol.frames import count_texts
 from ..session.handler import EndedBy, Ending, SessionHandler
 from ..session.send_queue import Missed
 from ..session.session import Session
-from .closes import NO_CODE, NO_FRAME
 
 
 class AddressedSession(Session):
@@ -123,8 +122,7 @@ class ClientLog:
     def session_closed(self, session: Session) -> None:
         assert isinstance(session, LoggedSession)
         self._handler.session_closed(session)
-        by, code, reason = session.ending
-        no_code = NO_CODE if by is EndedBy.CLIENT else NO_FRAME
+        ending = session.ending
         logger.info(
             "Client %(client_id)s closed by %(by)s: %(code)d %(reason)r, user %(user)r, "
             "room %(room)r, address %(address)s, %(messages_in)d messages in, "
@@ -132,9 +130,9 @@ class ClientLog:
             {
                 "event": "client_closed",
                 **session.fields,
-                "by": by.value,
-                "code": no_code if code is None else int(code),
-                "reason": reason,
+                "by": ending.by.value,
+                "code": ending.told_code,
+                "reason": ending.reason,
                 "messages_in": session.messages_in,
                 "messages_out": session.messages_out,
                 "seconds": round(time.monotonic() - session.opened_at, 3),

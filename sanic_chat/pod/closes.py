@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..protocol.frames import CloseCode
-from ..session.handler import EndedBy, Ending
-
-NO_CODE, NO_FRAME = 1005, 1006
-"""The codes that stand for a missing one, and for a missing frame (RFC 6455 section 7.1.5)."""
+from ..session.handler import NO_CODE, NO_FRAME, EndedBy, Ending
 
 FIRST_OF_LIBRARIES, FIRST_OF_APPLICATIONS = 3000, 4000
 """The codes from which on a client, or a backend, may choose its own: each thousand of these counts
@@ -53,7 +50,7 @@ class Closes:
 def code_of(ending: Ending) -> str:
     """The code of an end, or the thousand of codes that it was chosen from."""
     code = ending.code
-    if code is None:
+    if code is None:  # as `told_code`, without a call for each client that is lost
         return str(NO_CODE if ending.by is EndedBy.CLIENT else NO_FRAME)
     if ending.by in (EndedBy.CLIENT, EndedBy.BACKEND) and code >= FIRST_OF_LIBRARIES:
         return OF_APPLICATIONS if code >= FIRST_OF_APPLICATIONS else OF_LIBRARIES

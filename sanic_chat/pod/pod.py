@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..broker.broker import Broker
+from ..cluster.cluster import Cluster
+from ..cluster.control import Control
 from ..errors import BadMessage
 from ..hub.channel import Channel
 from ..hub.hub import Hub
@@ -44,9 +46,7 @@ from .broker_events import BrokerEvents
 from .client_log import AddressedSession
 from .client_messages import ClientMessages
 from .closes import Closes
-from .cluster import Cluster
 from .commands import Commands
-from .control import Control
 from .expiry import Expiry
 from .greeter import Greeter
 from .load import CHANNEL_BACKLOG_BYTES, Load
@@ -189,8 +189,8 @@ class Pod:
             broker=broker,
             control=self.control,
             hub=hub,
-            rooms=self.rooms,
-            users=self.users,
+            rooms_of=self.rooms.of,
+            sessions_of=self.users.of,
             names=names,
             dropped=self.dropped,
             handshake_seconds=subscribe_timeout,

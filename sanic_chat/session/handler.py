@@ -27,6 +27,10 @@ class EndedBy(Enum):
     __hash__ = object.__hash__  # `Enum` has one in Python, and each end is counted by it
 
 
+NO_CODE, NO_FRAME = 1005, 1006
+"""The codes that stand for a missing one, and for a missing frame (RFC 6455 section 7.1.5)."""
+
+
 class Ending(NamedTuple):
     """The end of a session: by the first close frame, of either side, or without one."""
 
@@ -35,6 +39,13 @@ class Ending(NamedTuple):
     """The close frame's. None: it had none, or there was no frame."""
     reason: str
     """The close frame's. It is the client's own text if the client ended the session."""
+
+    @property
+    def told_code(self) -> int:
+        """The close code, or the one that stands for a missing one."""
+        if self.code is None:
+            return NO_CODE if self.by is EndedBy.CLIENT else NO_FRAME
+        return int(self.code)
 
 
 class SessionHandler(Protocol):

@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 from sanic import Request
 
-from ..pod.directory import Directory
+from ..cluster.directory import Directory
 from ..protocol.api import RoomParameters, RoomsParameters, UserParameters
 from ..protocol.api_requests import parse_query, parse_room
 from .access import Answer

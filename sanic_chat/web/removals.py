@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sanic import Request
 
+from ..cluster.removals import Removals
 from ..errors import ApiRefused
-from ..pod.removals import Removals
 from ..protocol.api_requests import MAX_SMALL_BODY_BYTES, parse_disconnect, parse_drain
 from .access import Answer, body_of, retry_after
 

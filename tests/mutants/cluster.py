@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from . import Mutant
 
-ASKING = "sanic_chat/pod/asking.py"
-CONTROL = "sanic_chat/pod/control.py"
+ASKING = "sanic_chat/cluster/asking.py"
+CONTROL = "sanic_chat/cluster/control.py"
 PAGES = "sanic_chat/protocol/pages.py"
-REMOVALS = "sanic_chat/pod/removals.py"
-REVOCATIONS = "sanic_chat/pod/revocations.py"
+REMOVALS = "sanic_chat/cluster/removals.py"
+REVOCATIONS = "sanic_chat/cluster/revocations.py"
 UPGRADER = "sanic_chat/upgrade/upgrader.py"
-LIFECYCLE = ("tests/pod/test_lifecycle.py",)
-ASKED = ("tests/pod/test_asking.py",)
+LIFECYCLE = ("tests/cluster/test_lifecycle.py",)
+ASKED = ("tests/cluster/test_asking.py",)
 DISCONNECTED = ("tests/server/test_disconnect.py",)
 
 MUTANTS = (
@@ -69,21 +69,21 @@ MUTANTS = (
         REMOVALS,
         "            self._hub.catch_up(session)\n",
         "",
-        ("tests/pod/test_removals.py",),
+        ("tests/cluster/test_removals.py",),
     ),
     Mutant(
         "a token that does not say when it was issued is revoked too",
         REVOCATIONS,
         "identity.issued_at is None or identity.issued_at < before",
         "identity.issued_at is not None and identity.issued_at < before",
-        ("tests/pod/test_revocations.py",),
+        ("tests/cluster/test_revocations.py",),
     ),
     Mutant(
         "a pod that starts knows which tokens are revoked",
         "sanic_chat/pod/pod.py",
         "                await self.cluster.revocations.caught_up()\n",
         "                pass\n",
-        ("tests/pod/test_revocations.py",),
+        ("tests/cluster/test_revocations.py",),
     ),
     Mutant(
         "a pod that has said goodbye is not lost",
@@ -94,21 +94,21 @@ MUTANTS = (
     ),
     Mutant(
         "no pod is lost because of an outage",
-        "sanic_chat/pod/lifecycle.py",
+        "sanic_chat/cluster/lifecycle.py",
         "        if was_frozen or not self._is_proven():",
         "        if was_frozen:",
         LIFECYCLE,
     ),
     Mutant(
         "a lost pod that is heard again tells of its sessions",
-        "sanic_chat/pod/lifecycle.py",
+        "sanic_chat/cluster/lifecycle.py",
         '            self._control.send_to(pod_id, LOST, b"{}")\n',
         "",
         LIFECYCLE,
     ),
     Mutant(
         "a pod whose canaries are rare is heard all the same",
-        "sanic_chat/pod/cluster.py",
+        "sanic_chat/cluster/cluster.py",
         "        if self._canaries_are_rare:\n",
         "        if False:\n",
         ASKED,

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from sanic_chat.pod.asking import PATIENCE_SECONDS
+from sanic_chat.cluster.asking import PATIENCE_SECONDS
 from sanic_chat.pod.pod import Pod
 
 from ..support.clients import RawClient, running_server

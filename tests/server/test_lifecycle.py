@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import jwt
 from websockets.asyncio.client import ClientConnection
 
-from sanic_chat.pod.lifecycle import LOST_SECONDS
+from sanic_chat.cluster.lifecycle import LOST_SECONDS
 
 from ..support.harness import (
     DEADLINE,

@@ -7,8 +7,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sanic_chat.cluster.cluster import Cluster
 from sanic_chat.config.settings import Config
-from sanic_chat.pod.cluster import Cluster
 from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.protocol.identity import Identity

@@ -22,7 +22,6 @@ from ..session.handler import EndedBy
 from ..session.session import Session
 from .asking import Asking
 from .revocations import SENTENCE, Revocations
-from .users import Users
 
 DISCONNECT, DRAIN = "disconnect", "drain"
 """The kinds of questions."""
@@ -59,7 +58,7 @@ class Removals:
         asking: Asking,
         *,
         hub: Hub,
-        users: Users,
+        sessions_of: Callable[[str], Sequence[Session]],
         revocations: Revocations,
         handshake_seconds: float,
     ) -> None:
@@ -68,7 +67,7 @@ class Removals:
         self._pod_id = pod_id
         self._asking = asking
         self._hub = hub
-        self._users = users
+        self._sessions_of = sessions_of
         self._revocations = revocations
         revocations.on_learned = self._close_revoked
         self._remember_seconds = max(REMEMBER_SECONDS, handshake_seconds)
@@ -128,7 +127,7 @@ class Removals:
             spared = frozenset(removal.spared)
             sessions = [
                 session
-                for session in self._users.of(removal.user)
+                for session in self._sessions_of(removal.user)
                 if session.client_id not in spared
             ]
         self._close(sessions, removal.code, removal.reason)
@@ -171,7 +170,7 @@ class Removals:
     def _close_revoked(self, user: str) -> None:
         sessions = [
             session
-            for session in self._users.of(user)
+            for session in self._sessions_of(user)
             if session.identity is not None and self._revocations.has_revoked(session.identity)
         ]
         self._close(sessions, CloseCode.UNAUTHORIZED, SENTENCE, EndedBy.SERVER)

@@ -10,7 +10,7 @@ May live here: what is told of rooms, users and sessions. Must not know who asks
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from ..hub.hub import Hub
@@ -32,8 +32,6 @@ from ..protocol.cluster import (
 from ..protocol.pages import Page, cut, merge
 from ..session.session import Session
 from .asking import Asking
-from .rooms import Rooms
-from .users import Users
 
 Key = TypeVar("Key", bytes, str)
 
@@ -50,6 +48,7 @@ BEHIND = "\0"
 class Directory:
     """Tells what there is on all pods, in pages of at most `limit` entries and 32 KiB.
 
+    `sessions_of(user)` and `rooms_of(session)` tell what there is on this pod.
     Each call raises TooManyQuestions as `Asking.ask` does. `after` is the `next` of the page
     before, or empty.
     """
@@ -60,15 +59,15 @@ class Directory:
         asking: Asking,
         *,
         hub: Hub,
-        rooms: Rooms,
-        users: Users,
+        rooms_of: Callable[[Session], list[str]],
+        sessions_of: Callable[[str], Sequence[Session]],
         names: RedisNames,
     ) -> None:
         self._pod_id = pod_id
         self._asking = asking
         self._hub = hub
-        self._rooms = rooms
-        self._users = users
+        self._rooms_of = rooms_of
+        self._sessions_of = sessions_of
         self._names = names
         asking.handle(ROOMS, RoomsQuery, self._rooms_here)
         asking.handle(ROOM, RoomQuery, self._room_here)
@@ -158,12 +157,12 @@ class Directory:
         return RoomHere(len(channel.members), len(members), page)
 
     def _user_here(self, query: UserQuery) -> Page[SessionOf]:
-        found = [one for one in self._users.of(query.user) if one.client_id > query.after]
+        found = [one for one in self._sessions_of(query.user) if one.client_id > query.after]
         found.sort(key=lambda session: session.client_id)
         return cut(map(self._describe, found), query.limit)
 
     def _describe(self, session: Session) -> SessionOf:
-        rooms, more_rooms = name_rooms(self._rooms.of(session))
+        rooms, more_rooms = name_rooms(self._rooms_of(session))
         return SessionOf(
             session.client_id,
             self._pod_id,

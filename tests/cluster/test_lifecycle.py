@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from sanic_chat.pod import lifecycle
-from sanic_chat.pod.lifecycle import PER_TURN
+from sanic_chat.cluster import lifecycle
+from sanic_chat.cluster.lifecycle import PER_TURN
 from sanic_chat.pod.pod import Pod
 from sanic_chat.protocol.identity import Identity
+from sanic_chat.session.handler import EndedBy
 
 from ..support.harness import DEADLINE, RedisProcess, eventually
 from ..support.pods import Crowd, make_pod, running_pods
@@ -94,7 +95,7 @@ async def test_a_session(crowd: Crowd, backend: Backend) -> None:
         "client_id": session.client_id,
     }
     assert await backend.next() == {"event": "open", **about}
-    session.close(4001, "go", by=lifecycle.EndedBy.BACKEND)
+    session.close(4001, "go", by=EndedBy.BACKEND)
     assert await backend.next() == {"event": "close", "code": 4001, **about}
     lost = await crowd.open(0)
     assert (await backend.next())["user"] == lost.client_id

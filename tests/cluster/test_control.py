@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from sanic_chat.cluster import control
+from sanic_chat.cluster.control import LIVING_SECONDS, Control
 from sanic_chat.errors import BadEnvelope
-from sanic_chat.pod import control
-from sanic_chat.pod.control import LIVING_SECONDS, Control
 from sanic_chat.protocol.channels import RedisNames
 from sanic_chat.protocol.control import MAX_CONTROL_BYTES
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from sanic_chat.cluster import revocations
+from sanic_chat.cluster.revocations import Revocations
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.pod import revocations
 from sanic_chat.pod.pod import Pod
-from sanic_chat.pod.revocations import Revocations
 from sanic_chat.protocol.identity import Identity
 
 from ..support.harness import RedisProcess, eventually

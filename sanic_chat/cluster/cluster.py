@@ -11,7 +11,7 @@ May live here: how these parts are put together. Must not know who asks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from ..broker.broker import Broker
@@ -24,12 +24,13 @@ from .directory import Directory
 from .lifecycle import Lifecycle
 from .removals import Removals
 from .revocations import Revocations
-from .rooms import Rooms
-from .users import Users
 
 
 class Cluster:
-    """The questions of a pod to all pods, and its answers to theirs."""
+    """The questions of a pod to all pods, and its answers to theirs.
+
+    `sessions_of(user)` and `rooms_of(session)` tell what there is on this pod.
+    """
 
     def __init__(
         self,
@@ -38,8 +39,8 @@ class Cluster:
         broker: Broker,
         control: Control,
         hub: Hub,
-        rooms: Rooms,
-        users: Users,
+        rooms_of: Callable[[Session], list[str]],
+        sessions_of: Callable[[str], Sequence[Session]],
         names: RedisNames,
         dropped: Counter[str],
         handshake_seconds: float,
@@ -54,14 +55,19 @@ class Cluster:
         """Channels that are to be subscribed to, and what is called for what is published there."""
         self.asking = Asking(pod_id, control, is_proven=is_proven, dropped=dropped)
         self.directory = Directory(
-            pod_id, self.asking, hub=hub, rooms=rooms, users=users, names=names
+            pod_id,
+            self.asking,
+            hub=hub,
+            rooms_of=rooms_of,
+            sessions_of=sessions_of,
+            names=names,
         )
         self.revocations = Revocations(self.asking, pods=lambda: broker.control_subscriptions)
         self.removals = Removals(
             pod_id,
             self.asking,
             hub=hub,
-            users=users,
+            sessions_of=sessions_of,
             revocations=self.revocations,
             handshake_seconds=handshake_seconds,
         )

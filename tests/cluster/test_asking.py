@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from sanic_chat.errors import TooManyQuestions
-from sanic_chat.pod.asking import (
+from sanic_chat.cluster.asking import (
     MAX_MISSING_BYTES,
     MAX_QUESTIONS,
     PATIENCE_SECONDS,
@@ -20,7 +19,8 @@ from sanic_chat.pod.asking import (
     REPLY,
     Outcome,
 )
-from sanic_chat.pod.control import BEAT_SECONDS, LIVING_SECONDS
+from sanic_chat.cluster.control import BEAT_SECONDS, LIVING_SECONDS
+from sanic_chat.errors import TooManyQuestions
 from sanic_chat.pod.pod import Pod
 from sanic_chat.protocol.asking import MAX_REPLY_BYTES
 

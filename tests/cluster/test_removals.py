@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from sanic_chat.pod.asking import QUESTION
-from sanic_chat.pod.removals import DISCONNECT, MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
+from sanic_chat.cluster.asking import QUESTION
+from sanic_chat.cluster.removals import DISCONNECT, MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
 from sanic_chat.protocol.frames import parse_close
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.session.session import State

@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterable
 from ..protocol import lifecycle as events
 from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
-from ..session.handler import EndedBy, Ending
+from ..session.handler import Ending
 from ..session.session import Session, State
-from .closes import NO_CODE, NO_FRAME
 from .control import MAX_PODS, Control
 
 LOST_SECONDS = 10.0
@@ -91,10 +90,7 @@ class Lifecycle:
 
     def closed(self, session: Session, ending: Ending) -> None:
         """Tell that a session has ended."""
-        code = ending.code
-        if code is None:
-            code = NO_CODE if ending.by is EndedBy.CLIENT else NO_FRAME
-        self._tell(events.closed(session.sender, session.client_id, code))
+        self._tell(events.closed(session.sender, session.client_id, ending.told_code))
 
     def tell_all(self) -> None:
         """Tell of all sessions that there are, so that whoever listens may begin anew."""

@@ -8,8 +8,8 @@ import time
 
 import msgspec
 
+from sanic_chat.cluster.directory import first
 from sanic_chat.hub.channel import Channel
-from sanic_chat.pod.directory import first
 from sanic_chat.protocol.asking import MAX_REPLY_BYTES
 from sanic_chat.protocol.cluster import Member, Room, RoomsQuery
 from sanic_chat.protocol.identity import Identity
