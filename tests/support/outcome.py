@@ -76,7 +76,9 @@ class Outcome:
     outages: list[list[float]] = field(default_factory=list)
     """What each pod's clients were told of the length of outages."""
     real_outages: list[float] = field(default_factory=list)
-    """From the strike to the end that each pod's clients were told last."""
+    """From the strike to the end that each pod's clients were told last; of a single one first."""
+    late: list[int] = field(default_factory=list)
+    """How many of each pod's canaries were late: each such is an outage, too."""
     gaps: list[Counter[str | None]] = field(default_factory=list)
     """How often each pod's clients were told of a gap, by room."""
     dropped: Counter[str] = field(default_factory=Counter)
