@@ -187,10 +187,8 @@ class Rooms:
         return self._presence.ask(session, name)
 
     def stop_presence(self, session: Session, name: str) -> bool:
-        """Tell a session no longer who is in a room. Returns whether it was told."""
-        is_told = self._presence.is_watching(session, name)
-        self._presence.unwatch(session, name)
-        return is_told
+        """Tell a session no longer who is in a room. Returns whether it would have been told."""
+        return self._presence.unwatch(session, name)
 
     def info_changed(self, session: Session) -> None:
         """Tell who watches its rooms that a session has another info."""

@@ -56,12 +56,14 @@ class Audience:
         self._served.pop(session, None)
         self._hub.join(session, self.newcomers)
 
-    def discard(self, session: Session) -> None:
-        """Tell a session nothing any more."""
+    def discard(self, session: Session) -> bool:
+        """Tell a session nothing any more; return whether it would have been told anything."""
+        is_told = session in self.watchers.members or session in self.newcomers.members
         self._guests.discard(session)
         self._served.pop(session, None)
         for channel in (self.newcomers, self.watchers):
             self._hub.leave(session, channel)
+        return is_told
 
     def send_roster(self, frame: bytes, *, to_newcomers: bool, to_watchers: bool) -> None:
         """Send a roster to those. Its newcomers then get what changes."""

@@ -9,6 +9,10 @@ told of a view.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+
 from ..protocol.presence import (
     ENVELOPE_BYTES,
     MAX_WORDS_BYTES,
@@ -102,8 +106,8 @@ class Listener:
         """Take a pod off all views: it has no members any more, and says nothing more."""
         peer = self.peers.goodbye(pod_id)
         if peer is not None:
-            self._remove(peer, Hold(now + LOST_SECONDS, "lost"))
-            self._speaker.forget(pod_id)
+            self._remove((peer,), Hold(now + LOST_SECONDS, "lost"))
+            self._speaker.forget((pod_id,))
 
     def want_received(self, pod_id: str, want: Want, now: float) -> None:
         """Take a pod's request."""
@@ -142,7 +146,7 @@ class Listener:
 
     def _is_watching(self, pod_id: str, peer: Peer, watching: bool) -> None:
         if peer.watching and not watching:
-            self._speaker.forget(pod_id)  # be it that an `unwatch` was lost
+            self._speaker.forget((pod_id,))  # be it that an `unwatch` was lost
         elif peer.may_return and watching:
             self._speaker.has_forgotten(pod_id)
         peer.may_return = False
@@ -174,23 +178,23 @@ class Listener:
     def beat(self, now: float) -> None:
         """Count a beat: this pod has heard all that was said before."""
         silent = self.peers.beat()
+        if not silent:
+            return
         seconds = LOST_SECONDS - QUIET_BEATS * self._beat_seconds  # since it was last heard
         until = now + max(seconds, SETTLE_SECONDS)
-        for pod_id, peer in silent.items():
-            self._remove(peer, Hold(until, "lost"))
-            for room in peer.doubts:  # who is held there may be on that pod
-                self.views[room].holds.extend(until)
-            self._speaker.forget(pod_id)
+        self._remove(silent.values(), Hold(until, "lost"))
+        for room in {room for peer in silent.values() for room in peer.doubts}:
+            self.views[room].holds.extend(until)  # who is held there may be on one of them
+        self._speaker.forget(silent)
 
     def doubt_all(self) -> None:
         """Doubt everything: other pods' words may have been missed."""
         for _, peer in self.peers.living():
             self.peers.doubt(peer, self.views)
 
-    def _remove(self, peer: Peer, hold: Hold) -> None:
-        for view in self.views.values():
-            view.remove(peer.bit, hold)
-        self.touched.update(self.views)
+    def _remove(self, peers: Iterable[Peer], hold: Hold) -> None:
+        bits = reduce(or_, (peer.bit for peer in peers))
+        self.touched.update(room for room, view in self.views.items() if view.remove(bits, hold))
 
     # -- asking ----------------------------------------------------------------------------
 

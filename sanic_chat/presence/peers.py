@@ -20,7 +20,7 @@ QUIET_BEATS = 5
 """The beats without a word after which a pod is forgotten, and told of nothing any more."""
 SKIPPED_BEATS = 3
 """The beats that do not count after this pod was cut off, since others may be so for longer."""
-MAX_PEERS = 10_000
+MAX_PEERS = 1000
 """The pods that are heard; more are ignored."""
 REMEMBERED_GOODBYES = 1000
 """The pods that have left and are remembered, since words of theirs may still be under way."""

@@ -162,12 +162,13 @@ class Presence:
         """Tell a session, a member of the room, who is in it, from the next window on."""
         self._watched(room).audience.add(session)
 
-    def unwatch(self, session: Session, room: str) -> None:
-        """Tell a session no more who is in a room."""
+    def unwatch(self, session: Session, room: str) -> bool:
+        """Tell a session no more who is in a room; return whether it would have been told."""
         watched = self._rooms.get(room)
-        if watched is not None:
-            watched.audience.discard(session)
-            self._look_soon(room)
+        if watched is None:
+            return False
+        self._look_soon(room)
+        return watched.audience.discard(session)
 
     def ask(self, session: Session, room: str) -> bool:
         """Give a session a roster of a room. Returns False if it has asked within a second."""
@@ -177,11 +178,6 @@ class Presence:
         self._asked_at[session] = now
         self._watched(room).audience.ask(session)
         return True
-
-    def is_watching(self, session: Session, room: str) -> bool:
-        """Whether a session is told who is in a room."""
-        watched = self._rooms.get(room)
-        return watched is not None and session in watched.audience
 
     def _watched(self, room: str) -> WatchedRoom:
         watched = self._rooms.get(room)

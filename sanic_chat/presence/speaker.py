@@ -12,7 +12,7 @@ May live here: what others are still to be told. Must not know what they tell us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..protocol.presence import (
@@ -143,17 +143,19 @@ class Speaker:
     def unwatched_by(self, peer: str, rooms: Iterable[str]) -> None:
         """Tell a pod of these rooms no more."""
         for room in rooms:
-            peers = self.watchers.get(room, set())
-            peers.discard(peer)
-            if not peers:
-                self.watchers.pop(room, None)
-                self._release(room)
+            self.watchers.get(room, set()).discard(peer)
+            self._release_unwatched(room)
 
-    def forget(self, peer: str) -> None:
-        """Tell a pod of nothing any more: it is gone."""
-        self._answers.pop(peer, None)
-        self._forgot.pop(peer, None)
-        self.unwatched_by(peer, [room for room, peers in self.watchers.items() if peer in peers])
+    def forget(self, peers: Collection[str]) -> None:
+        """Tell pods of nothing any more: they are gone, or watch nothing."""
+        for peer in peers:
+            self._answers.pop(peer, None)
+            self._forgot.pop(peer, None)
+        gone = set(peers)
+        for room, watchers in list(self.watchers.items()):
+            if not watchers.isdisjoint(gone):
+                watchers -= gone
+                self._release_unwatched(room)
 
     def has_forgotten(self, peer: str) -> None:
         """Have a pod ask for all that it watches, since it was taken for gone."""
@@ -296,6 +298,12 @@ class Speaker:
         part = self._part(room)
         part.watch(self._members.users(room))
         return part
+
+    def _release_unwatched(self, room: str) -> None:
+        """Let go of what is known of a room, unless another pod watches it."""
+        if not self.watchers.get(room):
+            self.watchers.pop(room, None)
+            self._release(room)
 
     def _release(self, room: str) -> None:
         """Let go of what is known of a room that nobody watches."""

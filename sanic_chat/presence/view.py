@@ -102,12 +102,18 @@ class View:
         """Whether a user has a session on a pod."""
         return bool(self._bits.get(user, 0) & bit)
 
-    def remove(self, bit: int, hold: Hold) -> None:
-        """Remove a pod: its users are held, in case they come back elsewhere."""
-        for user in self._take_off(bit, ()):
-            self._hold(user, hold)
-        self._numbers.pop(bit, None)
-        self._users.pop(bit, None)
+    def remove(self, bits: int, hold: Hold) -> bool:
+        """Remove pods: their users are held, in case they come back elsewhere.
+
+        Returns whether any of these pods was known here.
+        """
+        known = [bit for bit in {*self._users, *self._numbers} if bit & bits]
+        for bit in known:
+            for user in self._take_off(bit, ()):
+                self._hold(user, hold)
+            self._numbers.pop(bit, None)
+            self._users.pop(bit, None)
+        return bool(known)
 
     def _take_off(self, bit: int, keep: Iterable[str]) -> list[str]:
         """Take a pod off all users but those to `keep`; return those that are on no other pod."""

@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "a killed pod is told of nothing",
         LISTENER,
-        "holds.extend(until)\n            self._speaker.forget(pod_id)\n",
-        "holds.extend(until)\n",
+        "        self._speaker.forget(silent)\n",
+        "",
         MODEL,
     ),
     Mutant(

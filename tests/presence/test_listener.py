@@ -8,8 +8,9 @@ import pytest
 
 from sanic_chat.presence.holds import HEARSAY_SECONDS, LOST_SECONDS, Hold
 from sanic_chat.presence.listener import Listener
-from sanic_chat.presence.peers import QUIET_BEATS
+from sanic_chat.presence.peers import MAX_PEERS, QUIET_BEATS
 from sanic_chat.presence.speaker import Members, Speaker
+from sanic_chat.presence.view import View
 from sanic_chat.protocol.presence import (
     MAX_WORDS_BYTES,
     Canary,
@@ -241,6 +242,26 @@ def test_who_has_come_to_another_pod() -> None:
         pod.speaker.adopt("b", user, Hold(20.0, "lost"))
     pod.stream(came={"a": ["bert"], "b": ["bert"], "c": ["bert"]})
     assert [user for user, _ in pod.speaker.parts["b"].holds.items(pod.now)] == ["carl"]
+
+
+def test_many_pods_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each room is looked at once for all of them, so that a pod does not stand still for it."""
+    pod = Pod()
+    for number in range(20):
+        pod.listener.watch(f"room {number}", pod.now)
+    pod.trusts("y", a=[Member("anna", 1)])
+    for number in range(MAX_PEERS - 1):
+        pod.stream(f"invented {number}", n=1)
+        pod.speaker.wanted_by(f"invented {number}", ["a"], 1)
+    looks: list[int] = []
+    remove = View.remove
+    monkeypatch.setattr(View, "remove", lambda *args: looks.append(1) or remove(*args))
+    pod.listener.touched.clear()
+    for _ in range(QUIET_BEATS + 1):
+        pod.listener.beat(pod.now)
+    assert len(looks) == len(pod.listener.views) == 21
+    assert pod.listener.touched == {"a"}
+    assert (pod.speaker.watchers, len(pod.listener.peers)) == ({}, 0)
 
 
 def test_silence_in_place_of_an_answer() -> None:

@@ -148,7 +148,7 @@ def test_who_asks_again() -> None:
     assert answers == [("peer", 7, "a"), ("peer", 8, "b"), ("other", 3, "a")]
     pod.speaker.wanted_by("peer", ["a"], 9)
     pod.speaker.wanted_by("peer", [], 10)
-    pod.speaker.forget("peer")
+    pod.speaker.forget(["peer"])
     assert pod.flush() == 0
     assert pod.speaker.watchers == {"a": {"other"}}
 

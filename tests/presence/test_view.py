@@ -11,8 +11,8 @@ from sanic_chat.presence.own_part import LARGE_BYTES, LARGE_USERS, SMALL_USERS
 from sanic_chat.presence.view import OWN, Changes, View
 from sanic_chat.protocol.presence import Info, Member, Numbers, Reason, encode
 
-A, B = OWN << 1, OWN << 2
-"""Two other pods."""
+A, B, C = OWN << 1, OWN << 2, OWN << 3
+"""Other pods."""
 
 
 class Room:
@@ -137,9 +137,23 @@ def test_a_pod_is_gone() -> None:
         room.change(A, user, 2)
     room.change(B, "bert")
     room.tell()
-    room.view.remove(A, Hold(15.0, "lost"))
+    assert room.view.remove(A, Hold(15.0, "lost"))
     assert room.tell(14.0).left == []
     assert room.view.numbers == (2, 1)
+    assert room.left(1.0) == [("anna", "lost")]
+    assert not room.view.remove(A, Hold(30.0, "lost"))
+
+
+def test_some_pods_are_gone() -> None:
+    """A user of several of them is held once."""
+    room = Room()
+    for bit in (A, B):
+        room.change(bit, "anna")
+    room.view.change(C, Numbers(3, 2), 0.0)
+    room.tell()
+    assert room.view.remove(A | B | C, Hold(15.0, "lost"))
+    assert room.tell(14.0).left == []
+    assert room.view.numbers == (1, 0)
     assert room.left(1.0) == [("anna", "lost")]
 
 

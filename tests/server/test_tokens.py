@@ -30,6 +30,7 @@ from ..support.harness import (
     receive_event,
 )
 from ..support.markdown import Page
+from ..support.messages import command
 from ..support.rosters import Watcher
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
@@ -258,6 +259,19 @@ async def test_renewal(server: ServerProcess, room: str) -> None:
         await client.send(json.dumps({"room": f"{room}-kept", "data": "hello"}))
         told = await receive_until(client, "hello")
         assert {message["room"] for message in told} <= {f"{room}-kept"}, "it is told of no other"
+
+
+async def test_a_right_is_lost_before_the_roster_comes(server: ServerProcess, room: str) -> None:
+    """Who has asked for one is told so in its place."""
+    old = bearer(token(rooms=[rule(room, *ALL)]))
+    new = token(rooms=[rule(room, "join", "publish")])
+    async with server.connect(room, headers=old) as client:
+        await client.send(command("who", room=room))
+        await client.send(command("auth", token=new))
+        assert (await receive_event(client, "authenticated"))["expires_in"] is None
+        assert is_refused(await receive(client), "forbidden_presence")
+        await client.send('{"data": "end"}')
+        assert await receive_until(client, "end") == []
 
 
 async def test_what_others_are_told_of_a_renewal(server: ServerProcess, room: str) -> None:

@@ -110,7 +110,8 @@ class Client:
         return self.pod.presence.ask(self.session, room)
 
     def is_watching(self, room: str) -> bool:
-        return self.pod.presence.is_watching(self.session, room)
+        watched = self.pod.presence._rooms.get(room)
+        return watched is not None and self.session in watched.audience
 
     def end(self, ending: Ending) -> None:
         if self.is_open:
