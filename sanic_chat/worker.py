@@ -21,11 +21,14 @@ from .hub.channel import Channel
 from .hub.hub import Hub
 from .logs.logger import logger
 from .pod.access import Access
+from .pod.admission import Admission
 from .pod.client_log import ClientLog
 from .pod.drain import drain_sessions
+from .pod.load import Load
 from .pod.pod import Pod
 from .pod.sampler import Sampler
 from .pod.snapshot import RoomCount, build_metrics, build_report, count_rooms
+from .pod.users import Users
 from .process.descriptors import Descriptors
 from .process.usage import Usage, UsageReader
 from .protocol.channels import RedisNames
@@ -254,15 +257,20 @@ class Worker:
             ),
             addresses=ClientAddresses(config.trusted_proxies),
             descriptors=self.descriptors,
-            max_connections=config.max_connections,
+            admission=Admission(
+                limit=config.max_connections,
+                retry_after=config.retry_after,
+                connected=lambda: self.pod.connected,
+                has_descriptors=self.descriptors.are_left,
+            ),
+            users=Users(sessions_per_user=config.sessions_per_user),
+            load=Load(hub, broker, max_bytes=config.backpressure_bytes),
             retry_after=config.retry_after,
-            backpressure_bytes=config.backpressure_bytes,
             rooms_per_session=config.rooms_per_session,
             subscribe_timeout=config.subscribe_timeout,
             authenticate=None if authenticator is None else authenticator.identify,
             has_keys=lambda: self._keys is None or self._keys.current is not None,
             token_leeway=config.auth_leeway if config.auth_expiry == CLOSE else None,
-            sessions_per_user=config.sessions_per_user,
             has_lifecycle=config.lifecycle,
             access=make_access(config),
         )

@@ -28,9 +28,7 @@ from ..protocol import events
 from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
 from ..protocol.forwarded import ClientAddresses
-from ..protocol.message import (
-    parse_message,
-)
+from ..protocol.message import parse_message
 from ..protocol.parser import FrameLimits
 from ..protocol.stamp import Stamper
 from ..session.handler import Ending
@@ -66,10 +64,9 @@ class Pod:
     """The sessions of one worker process, in their rooms, beside the other pods.
 
     Made inside a running loop; `start` and `close` belong together. It is the `SessionHandler` of
-    its sessions. `backpressure_bytes` may wait in the hub before senders are held. There may be
-    `max_connections` sessions, and `sessions_per_user` of one user; 0: no bound. `authenticate`
-    reads tokens, if clients have any and `has_keys()`, and these count for `token_leeway` seconds
-    after their end (None: for good). `has_lifecycle`: backends are told of all sessions.
+    its sessions. `authenticate` reads tokens, if clients have any and `has_keys()`, and these count
+    for `token_leeway` seconds after their end (None: for good). `has_lifecycle`: backends are told
+    of all sessions.
     """
 
     def __init__(
@@ -84,15 +81,15 @@ class Pod:
         send_queues: SendQueuePool,
         addresses: ClientAddresses,
         descriptors: DescriptorWatch,
-        max_connections: int,
+        admission: Admission,
+        users: Users,
+        load: Load,
         retry_after: int,
-        backpressure_bytes: int,
         rooms_per_session: int,
         subscribe_timeout: float,
         authenticate: Authenticate | None,
         has_keys: Callable[[], bool],
         token_leeway: float | None,
-        sessions_per_user: int,
         has_lifecycle: bool,
         access: Access,
     ) -> None:
@@ -107,12 +104,9 @@ class Pod:
         self.addresses = addresses
         self.descriptors = descriptors
         self.has_keys = has_keys
-        self.admission = Admission(
-            limit=max_connections,
-            retry_after=retry_after,
-            connected=lambda: self.connected,
-            has_descriptors=descriptors.are_left,
-        )
+        self.admission = admission
+        self.users = users
+        self.load = load
         self.connected = 0
         """The sessions whose socket is open, those that are closing included."""
         self.closed_sessions = asyncio.Event()
@@ -125,7 +119,6 @@ class Pod:
         """The handshakes that were refused, by code."""
         self.closes = Closes()
         """The sessions that have ended."""
-        self.users = Users(sessions_per_user=sessions_per_user)
         self.sessions_failed = 0
         """The sessions that ended because of an error of ours."""
 
@@ -220,7 +213,6 @@ class Pod:
             stamper=self._stamper,
             envelope_head=envelope_head(id),
         )
-        self.load = Load(hub, broker, max_bytes=backpressure_bytes)
         self.backpressure: Backpressure[Channel | None] = Backpressure(
             loop, is_relieved=self.load.is_relieved
         )
