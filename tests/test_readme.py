@@ -1,4 +1,4 @@
-"""That README and docs say what the code says: tables in both directions, paths, links.
+"""That README and docs say what the code says: tables, in both directions.
 
 Codes are read from the source (`tests.support.codes`): one that is added or renamed there has to be
 in its table, and nothing else may be.
@@ -6,7 +6,6 @@ in its table, and nothing else may be.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import runpy
@@ -14,13 +13,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 import pytest
 
-from sanic_chat import __all__ as FACE
 from sanic_chat.cli.main import sanic_chat
 from sanic_chat.config.environment import FILE_SUFFIX, OF_CLIENTS
 from sanic_chat.config.settings import Config
@@ -58,7 +55,7 @@ from sanic_chat.upgrade.options import EVENTS
 
 from .support.codes import Source
 from .support.harness import ROOT
-from .support.markdown import Page, code
+from .support.markdown import PAGES, Page, code
 from .support.metrics import Labels, Scrape, main_metrics, worker_metrics
 
 
@@ -77,13 +74,6 @@ OPERATING = Page(ROOT / "docs/operating.md")
 DOCTOR = Page(ROOT / "docs/doctor.md")
 SETTINGS = Page(ROOT / "docs/settings.md")
 PRESENCE = Page(ROOT / "docs/presence.md")
-
-PAGES = [
-    Page(path)
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "benchmarks/figures/*.md")
-    for path in sorted(ROOT.glob(pattern))
-]
-OTHERS = [*ROOT.glob("conf/*/*"), ROOT / "conf/.env.example", ROOT / "tox.ini", ROOT / ".ci/run"]
 
 
 def same(documented: list[Any], found: set[Any]) -> None:
@@ -404,66 +394,3 @@ def test_checks_of_the_doctor() -> None:
     ]
     at_start = DOCTOR.text.partition("## When a server starts")[2].partition(" cost nothing")[0]
     assert code(at_start) == [check.code for check in AT_START]
-
-
-# -- what pages name ------------------------------------------------------------------------------
-
-TOPS = ("sanic_chat", "tests", "benchmarks")
-_PATH = re.compile(
-    r"(?<![\w/.$-])((?:[\w*.-]+/)*[\w*-]+\.(?:py|md|html|cfg|conf|ini|toml|example)"
-    r"|(?:sanic_chat|tests|benchmarks|docs|conf)/[\w*./-]*[\w*])(?![\w*/-])"
-)
-_MODULE = re.compile(
-    r"python3? -m ([\w.]+)|(?<![\w/.])((?:sanic_chat|tests|benchmarks)(?:\.[a-z_]\w*)+)\b"
-)
-NAMES = {path.name for top in TOPS for path in (ROOT / top).rglob("*.*")}
-
-
-def exists(named: str, path: Path) -> bool:
-    """Whether there is such a file: from the top, beside `path`, or in a folder of its own."""
-    if named in NAMES:
-        return True
-    return any(
-        any(place.glob(named)) for place in (ROOT, path.parent, *(ROOT / top for top in TOPS))
-    )
-
-
-@pytest.mark.parametrize("path", [*(page.path for page in PAGES), *OTHERS], ids=lambda p: p.name)
-def test_files_exist(path: Path) -> None:
-    """Every path of this repository that is named is one."""
-    missing = {name for name in _PATH.findall(path.read_text()) if not exists(name, path)}
-    assert not missing
-
-
-@pytest.mark.parametrize("path", [*(page.path for page in PAGES), *OTHERS], ids=lambda p: p.name)
-def test_modules_exist(path: Path) -> None:
-    """Every module that is named, or run with `python -m`, can be imported; or is in the face."""
-    for run, named in _MODULE.findall(path.read_text()):
-        if named.removeprefix("sanic_chat.") in FACE:
-            continue
-        try:
-            found = importlib.util.find_spec(run or named)
-        except ModuleNotFoundError:
-            found = None
-        assert found, run or named
-        if run and found.submodule_search_locations:
-            assert importlib.util.find_spec(f"{run}.__main__"), run
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
-def test_links_lead_somewhere(page: Page) -> None:
-    """Every link within the repository leads to a file, and to a heading that it has."""
-    for link in page.links():
-        path, _, anchor = link.partition("#")
-        if "://" in path:
-            continue
-        target = (page.path.parent / path).resolve() if path else page.path
-        assert target.exists(), link
-        if anchor:
-            assert anchor in Page(target).anchors(), link
-
-
-def test_every_page_is_led_to() -> None:
-    """README leads to every page of docs."""
-    linked = {(ROOT / link.partition("#")[0]).resolve() for link in README.links()}
-    assert not {page.path for page in PAGES if page.path.parent.name == "docs"} - linked

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from .harness import ROOT
+
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
@@ -65,3 +67,11 @@ def code(text: str) -> list[str]:
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+PAGES = [
+    Page(path)
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "benchmarks/figures/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+"""Every page of this repository."""
