@@ -57,18 +57,18 @@ cli/test_serve config/test_environment doctor/test_findings doctor/test_site log
 pod/test_backpressure pod/test_calls process/test_cannot_replace process/test_descriptors
 process/test_handover process/test_orphans process/test_os_signals process/test_sanic_internals
 process/test_slots process/test_supervisor process/test_watchdog protocol server/test_commands
-server/test_messages server/test_readiness server/test_redis_access server/test_sighup
-server/test_slow_clients server/test_start server/test_stop server/test_tls server/test_upgrade
-session/test_closing session/test_hold session/test_inbound session/test_session
+server/test_messages server/test_no_downtime server/test_readiness server/test_redis_access
+server/test_sighup server/test_slow_clients server/test_start server/test_stop server/test_tls
+server/test_upgrade session/test_closing session/test_hold session/test_inbound session/test_session
 session/test_session_failures upgrade web"""
 # On another event loop, which only servers in processes of their own have, and see
 # `names_its_loop`: transports, back pressure, timers, signals, descriptors.
 EVENT_LOOP = """cli/test_serve hostile/test_autobahn logs/test_json_format process/test_descriptors
 process/test_orphans process/test_os_signals process/test_supervisor server/test_backpressure
 server/test_certificates server/test_client_log server/test_commands server/test_drain
-server/test_messages server/test_readiness server/test_redis_access server/test_sighup
-server/test_slow_clients server/test_start server/test_stop server/test_tls server/test_upgrade
-upgrade/test_connection_limit upgrade/test_deadlines"""
+server/test_messages server/test_no_downtime server/test_readiness server/test_redis_access
+server/test_sighup server/test_slow_clients server/test_start server/test_stop server/test_tls
+server/test_upgrade upgrade/test_connection_limit upgrade/test_deadlines"""
 # With another redis-py, which applications publish with, or another hiredis, which reads replies.
 REDIS_PY = """broker doctor/test_examination doctor/test_redis_access doctor/test_redis_probe
 publishing server/test_cluster server/test_redis_access stats/test_reporter stats/test_store

@@ -1,4 +1,4 @@
-"""SIGHUP: new workers with settings, program and certificate as they are now, and no downtime."""
+"""SIGHUP: new workers with settings, program and certificate as they are now."""
 
 from __future__ import annotations
 
@@ -8,115 +8,30 @@ import re
 import signal
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from cryptography import x509
 from websockets.asyncio.client import ClientConnection
 
-from ..support.cases import LOOPS, crossed
-from ..support.clients import RawClient, running_server
+from ..support.clients import running_server
 from ..support.harness import (
-    ROOT,
     RedisProcess,
     ServerProcess,
     StartServer,
     close_code,
     eventually,
-    is_alive,
     receive,
     wait_until,
 )
 from ..support.metrics import scrape
+from ..support.reloading import OVER, PROGRAM, REFUSED, Place, begin, living, outcome, reload
 from ..support.signals import holds_signals, to_group
 from ..support.tls import Certificate, self_signed_certificate
 
 GOING_AWAY = 1001
-TRIES = 100
-
-PROGRAM = """
-import os
-from pathlib import Path
-from sanic_chat import create_app
-
-app = create_app()
-
-
-@app.before_server_start
-def start(app):
-    if Path(__file__).with_name("fault").exists():
-        os._exit(3)
-"""
-
-
-class Place(NamedTuple):
-    """Where a server has its program, its settings and its certificate."""
-
-    directory: Path
-
-    @property
-    def env_file(self) -> Path:
-        return self.directory / "chat.env"
-
-    @property
-    def program(self) -> Path:
-        return self.directory / "reloaded.py"
-
-    @property
-    def fault(self) -> Path:
-        """As long as it exists, no worker starts."""
-        return self.directory / "fault"
-
-    def settings(self, redis: RedisProcess, **settings: str) -> None:
-        """Write the environment file."""
-        settings = {"REDIS_URL": redis.url, "CHAT_HANDSHAKE_TIMEOUT": "0.5", **settings}
-        self.env_file.write_text("".join(f"{name}={settings[name]}\n" for name in settings))
-
-    def command(self) -> dict:
-        """How to start a server here."""
-        self.program.write_text(PROGRAM)
-        return {
-            "command": (sys.executable, "-m", "sanic", "reloaded:app"),
-            "PYTHONPATH": f"{self.directory}{os.pathsep}{ROOT}",
-            "PYTHONDONTWRITEBYTECODE": "1",  # programs change within the second
-            "CHAT_ENV_FILE": str(self.env_file),
-        }
-
-
-def living(server: ServerProcess) -> list[int]:
-    """The PIDs of the workers that live, oldest first."""
-    return [pid for pid in server.worker_pids if is_alive(pid)]
-
-
-def begin(server: ServerProcess) -> None:
-    server.descendants()
-    server.signal(signal.SIGHUP)
-
-
-OVER, REFUSED = "The reload is over", "The reload is refused"
-
-
-def outcome(server: ServerProcess, before: str) -> str:
-    """What the log says behind `before`, once a reload is at its end."""
-
-    def new() -> str:
-        log = server.log[len(before) :]
-        return log if OVER in log or REFUSED in log else ""
-
-    return str(wait_until(new, "the reload is over"))
-
-
-def reload(server: ServerProcess) -> str:
-    """Reload; what the log says of it."""
-    before = server.log
-    begin(server)
-    log = outcome(server, before)
-    server.descendants()
-    return log
 
 
 async def heartbeat_of(server: ServerProcess) -> int:
@@ -124,11 +39,6 @@ async def heartbeat_of(server: ServerProcess) -> int:
     async with server.connect(events="system") as client:
         welcome = await receive(client)
     return int(welcome["data"]["heartbeat_seconds"])
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -254,111 +164,6 @@ async def test_workers_that_do_not_start(
     assert await heartbeat_of(server) == old
     await asyncio.to_thread(server.wait_ready, len(server.worker_pids) + 1)
     await eventually(lambda: len(living(server)) == 2, "there are two again")
-
-
-# -- no downtime -------------------------------------------------------------------------------
-
-
-async def connects(server: ServerProcess, is_over: asyncio.Event) -> int:
-    """Connect again and again, in 5 rooms and of 5 tasks; how often that worked."""
-    count = 0
-
-    async def connect_on(room: str) -> None:
-        nonlocal count
-        while not is_over.is_set() or count < TRIES:
-            async with server.connect(room):
-                count += 1
-            await asyncio.sleep(0.05)
-
-    await asyncio.gather(*(connect_on(f"tries-{index}") for index in range(5)))
-    return count
-
-
-async def nobody_is_refused(server: ServerProcess) -> None:
-    """Reload while clients connect: each of them gets in, and is in a room by that."""
-    is_over = asyncio.Event()
-    trying = asyncio.create_task(connects(server, is_over))
-    await asyncio.to_thread(reload, server)
-    is_over.set()
-    assert await trying >= TRIES
-
-
-async def test_nobody_is_refused_by_two_workers(
-    server: ServerProcess, shared_place: Place, shared_redis: RedisProcess
-) -> None:
-    shared_place.settings(shared_redis)
-    await nobody_is_refused(server)
-
-
-@crossed(uvloop=LOOPS, secure={"TLS": True, "plain": False})
-async def test_nobody_is_refused_by_one_worker(
-    start_server: StartServer, place: Place, shared_redis: RedisProcess, uvloop: str, secure: bool
-) -> None:
-    place.settings(shared_redis)
-    server = start_server(
-        certificate=self_signed_certificate(place.directory) if secure else None,
-        SANIC_USE_UVLOOP=uvloop,
-        **place.command(),
-    )
-    await nobody_is_refused(server)
-
-
-async def test_requests_that_are_under_way(
-    start_server: StartServer, place: Place, shared_redis: RedisProcess
-) -> None:
-    """A connection that an old worker has accepted is served by it; none is kept alive there."""
-    place.settings(shared_redis, CHAT_HANDSHAKE_TIMEOUT="60")
-    server = start_server(**place.command())
-    async with RawClient(server) as late, RawClient(server) as idle, RawClient(server) as busy:
-        for client in (late, idle, busy):
-            client.send(b"GET /api/chat-api/health HTTP/1.1\r\nHost: localhost\r\n")
-        for client in (idle, busy):
-            client.send(b"\r\n")
-            assert (await client.answer())[1]["connection"] == "keep-alive"
-        begin(server)
-        await eventually(lambda: "All new workers serve" in server.log, "they do")
-        await asyncio.sleep(0.2)  # and the old one knows
-        busy.send(b"GET /api/chat-api/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        status, headers, _ = await busy.answer()
-        assert (status, headers["connection"]) == (200, "close")
-        late.send(b"\r\n")
-        assert (await late.answer())[0] == 200
-        assert await idle.reader.read() == b""
-        assert len(living(server)) == 2
-    server.stop()  # which does not wait for the old one to leave
-
-
-async def test_a_unix_socket(
-    start_server: StartServer, place: Place, shared_redis: RedisProcess
-) -> None:
-    """The path is that of the newest worker; who waits in an older one's queue is served."""
-    place.settings(shared_redis)
-    with tempfile.TemporaryDirectory() as directory:  # pytest's own has too long a name
-        path = Path(directory, "chat.sock")
-        server = start_server("--unix", str(path), **place.command())
-        assert await connects_by(server, path) >= TRIES
-        server.stop()
-
-
-async def connects_by(server: ServerProcess, path: Path) -> int:
-    """Reload while clients connect to a Unix socket; how often that worked."""
-    is_over, count = asyncio.Event(), 0
-
-    async def connect_on() -> None:
-        nonlocal count
-        while not is_over.is_set() or count < TRIES:
-            reader, writer = await asyncio.open_unix_connection(path)
-            writer.write(RawClient.handshake("/ws/unix"))
-            assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
-            writer.transport.abort()
-            count += 1
-            await asyncio.sleep(0.05)
-
-    trying = [asyncio.create_task(connect_on()) for _ in range(5)]
-    await asyncio.to_thread(reload, server)
-    is_over.set()
-    await asyncio.gather(*trying)
-    return count
 
 
 # -- certificates ------------------------------------------------------------------------------

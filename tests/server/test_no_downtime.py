@@ -1,0 +1,117 @@
+"""SIGHUP while clients come and go: each of them is served."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from ..support.cases import LOOPS, crossed
+from ..support.clients import RawClient
+from ..support.harness import RedisProcess, ServerProcess, StartServer, eventually
+from ..support.reloading import Place, begin, living, reload
+from ..support.tls import self_signed_certificate
+
+TRIES = 100
+
+
+async def connects(server: ServerProcess, is_over: asyncio.Event) -> int:
+    """Connect again and again, in 5 rooms and of 5 tasks; how often that worked."""
+    count = 0
+
+    async def connect_on(room: str) -> None:
+        nonlocal count
+        while not is_over.is_set() or count < TRIES:
+            async with server.connect(room):
+                count += 1
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(connect_on(f"tries-{index}") for index in range(5)))
+    return count
+
+
+async def nobody_is_refused(server: ServerProcess) -> None:
+    """Reload while clients connect: each of them gets in, and is in a room by that."""
+    is_over = asyncio.Event()
+    trying = asyncio.create_task(connects(server, is_over))
+    await asyncio.to_thread(reload, server)
+    is_over.set()
+    assert await trying >= TRIES
+
+
+async def test_nobody_is_refused_by_two_workers(
+    start_server: StartServer, place: Place, shared_redis: RedisProcess
+) -> None:
+    place.settings(shared_redis)
+    await nobody_is_refused(start_server(workers=2, **place.command()))
+
+
+@crossed(uvloop=LOOPS, secure={"TLS": True, "plain": False})
+async def test_nobody_is_refused_by_one_worker(
+    start_server: StartServer, place: Place, shared_redis: RedisProcess, uvloop: str, secure: bool
+) -> None:
+    place.settings(shared_redis)
+    server = start_server(
+        certificate=self_signed_certificate(place.directory) if secure else None,
+        SANIC_USE_UVLOOP=uvloop,
+        **place.command(),
+    )
+    await nobody_is_refused(server)
+
+
+async def test_requests_that_are_under_way(
+    start_server: StartServer, place: Place, shared_redis: RedisProcess
+) -> None:
+    """A connection that an old worker has accepted is served by it; none is kept alive there."""
+    place.settings(shared_redis, CHAT_HANDSHAKE_TIMEOUT="60")
+    server = start_server(**place.command())
+    async with RawClient(server) as late, RawClient(server) as idle, RawClient(server) as busy:
+        for client in (late, idle, busy):
+            client.send(b"GET /api/chat-api/health HTTP/1.1\r\nHost: localhost\r\n")
+        for client in (idle, busy):
+            client.send(b"\r\n")
+            assert (await client.answer())[1]["connection"] == "keep-alive"
+        begin(server)
+        await eventually(lambda: "All new workers serve" in server.log, "they do")
+        await asyncio.sleep(0.2)  # and the old one knows
+        busy.send(b"GET /api/chat-api/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, headers, _ = await busy.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        late.send(b"\r\n")
+        assert (await late.answer())[0] == 200
+        assert await idle.reader.read() == b""
+        assert len(living(server)) == 2
+    server.stop()  # which does not wait for the old one to leave
+
+
+async def test_a_unix_socket(
+    start_server: StartServer, place: Place, shared_redis: RedisProcess
+) -> None:
+    """The path is that of the newest worker; who waits in an older one's queue is served."""
+    place.settings(shared_redis)
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own has too long a name
+        path = Path(directory, "chat.sock")
+        server = start_server("--unix", str(path), **place.command())
+        assert await connects_by(server, path) >= TRIES
+        server.stop()
+
+
+async def connects_by(server: ServerProcess, path: Path) -> int:
+    """Reload while clients connect to a Unix socket; how often that worked."""
+    is_over, count = asyncio.Event(), 0
+
+    async def connect_on() -> None:
+        nonlocal count
+        while not is_over.is_set() or count < TRIES:
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(RawClient.handshake("/ws/unix"))
+            assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
+            writer.transport.abort()
+            count += 1
+            await asyncio.sleep(0.05)
+
+    trying = [asyncio.create_task(connect_on()) for _ in range(5)]
+    await asyncio.to_thread(reload, server)
+    is_over.set()
+    await asyncio.gather(*trying)
+    return count
