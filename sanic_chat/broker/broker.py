@@ -149,6 +149,7 @@ class Broker:
         self.hold = self.subscriber.link.hold
         self.release = self.subscriber.link.release
         self.doubt = self._proof.doubt
+        self.prove_now = self._proof.send_now
         self.stop_proving = self._proof.stop
         self.proof_interval = proof_interval
         """The seconds between two canaries."""

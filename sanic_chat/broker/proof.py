@@ -110,6 +110,11 @@ class DeliveryProof:
             if timer is not None:
                 timer.cancel()
 
+    def send_now(self) -> None:
+        """Send a canary at once, unless one is under way; the next leaves an interval later."""
+        if self._is_running and (self._canary is None or self._canary.is_done) and self._send():
+            self._try_again_in(self._interval)
+
     def link_lost(self) -> None:
         """Forget the canary under way: the lost link took it. The next leaves once both are up."""
         self._canary = None

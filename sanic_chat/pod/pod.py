@@ -140,6 +140,7 @@ class Pod:
             members=Members(members.users, members.presences),
             send=self.control.send,
             send_to=self.control.send_to,
+            prove=broker.prove_now,
             frame=self.notifier.presence_frame,
             beat=broker.proof_interval,
         )

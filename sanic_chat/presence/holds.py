@@ -93,6 +93,10 @@ class Holds:
         """The users that are still held, each with its hold."""
         return [(user, hold) for user, hold in self._holds.items() if hold.until > now]
 
+    def are_over(self, now: float) -> bool:
+        """Whether some of them should have ended, as far as is known without a look at all."""
+        return self._due <= now
+
     def take_ended(self, now: float) -> list[tuple[str, Reason]]:
         """End the holds that are over; return the users, and why each has left."""
         if now < self._due:

@@ -13,6 +13,7 @@ are, nor how words get to other pods.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from ..protocol.channels import RedisNames
 from ..session.handler import Ending
 from ..session.session import Session
 from .audience import Audience
-from .holds import SETTLE_SECONDS, Hold, hold_of
+from .holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold, hold_of
 from .listener import Listener
 from .speaker import MAX_ENVELOPES, Members, Send, SendTo, Speaker
 from .watched_room import Frame, WatchedRoom
@@ -36,6 +37,8 @@ IN_USE_SECONDS = 60.0
 ASK_SECONDS = 1.0
 """The least time between two rosters that a session asks for."""
 MIN_BEAT_SECONDS = 1.0
+BEAT_SHARE = 0.9
+"""The share of a beat after which a canary that comes back counts as the next one."""
 
 
 class PresenceStats(NamedTuple):
@@ -54,8 +57,9 @@ class PresenceStats(NamedTuple):
 class Presence:
     """Tells the sessions of one pod who is in their rooms, on all pods.
 
-    `send` and `send_to` speak to all other pods, and to one. `frame(room, event)` makes the frame
-    of an event. A beat is `beat` seconds, or one, if that is more: each pod says something in it.
+    `send` and `send_to` speak to all other pods, and to one; `prove` has a canary sent now.
+    `frame(room, event)` makes the frame of an event. A beat is `beat` seconds, or one, if that is
+    more: each pod says something in it.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Presence:
         members: Members,
         send: Send,
         send_to: SendTo,
+        prove: Callable[[], None],
         frame: Frame,
         beat: float,
     ) -> None:
@@ -82,6 +87,7 @@ class Presence:
         self._beat_seconds = max(beat, MIN_BEAT_SECONDS)
         self._send = send
         self._send_to = send_to
+        self._prove = prove
         self.speaker = Speaker(members, self._say, self._say_to, on_changed=self._own_changed)
         self.listener = Listener(pod_id, self.speaker, self._say_to, beat=self._beat_seconds)
         self._rooms: dict[str, WatchedRoom] = {}
@@ -96,6 +102,7 @@ class Presence:
         self._proven_until = float("-inf")
         self._window: asyncio.TimerHandle | None = None
         self._must_speak = False
+        self._waits_for_words = False  # so that holds may end
         self._beat: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -242,7 +249,7 @@ class Presence:
         """
         now = self._loop.time()
         self._proven_until = max(self._proven_until, now - 2 * seconds)
-        if not self._is_cut_off and now >= self._beaten_at + self._beat_seconds / 2:
+        if not self._is_cut_off and now >= self._beaten_at + BEAT_SHARE * self._beat_seconds:
             self._beaten_at = now
             self.listener.beat(now)
             self._heard(False)
@@ -314,6 +321,8 @@ class Presence:
             ):
                 self._due[room] = None
         self.listener.rebuilt.clear()
+        if self._waits_for_words:
+            self._speak_soon()
         self._unwatch(now)
         if self._due or self._unwatch_at or self.listener.has_doubts or self.speaker.has_news:
             self._wake()
@@ -335,13 +344,24 @@ class Presence:
         """Tell sessions of a room; return whether to look at it again in the next window."""
         if watched.audience.is_empty:
             self._unwatch_at.setdefault(room, now + UNWATCH_SECONDS)
-        return watched.tell(
+        looks_again = watched.tell(
             now,
             heard_until=heard_until,
             is_complete=is_complete,
             may_wait=not self._is_cut_off,
             is_rebuilt=room in self.listener.rebuilt,
         )
+        if is_complete and watched.view.holds.are_over(now - HEARSAY_SECONDS):
+            self._waits_for_words = True
+        return looks_again
+
+    def _speak_soon(self) -> None:
+        """Have this pod heard, by itself and by others that wait for the same holds to end."""
+        self._waits_for_words = False
+        if self.draining:
+            self._must_speak = True
+        else:
+            self._prove()
 
     def _unwatch(self, now: float) -> None:
         for room, at in list(self._unwatch_at.items()):

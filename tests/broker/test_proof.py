@@ -42,6 +42,20 @@ async def test_proofs_come_again_and_again(shared_redis):
         assert pair.proof.failed == 0
 
 
+async def test_a_proof_on_demand(shared_redis):
+    """It comes at once, however long the interval, unless a canary is under way, or none leaves."""
+    async with running(shared_redis.port, interval=60.0) as pair:
+        sent = pair.proof._sent
+        await eventually(lambda: pair.proof._canary.is_done, "the first one is over")
+        for _ in range(3):  # before the first of them is back
+            pair.proof.send_now()
+        await eventually(lambda: len(pair.round_trips) == sent + 1, "it has come back")
+        assert pair.proof._sent == sent + 1
+        pair.proof.stop()
+        pair.proof.send_now()
+        assert pair.proof._sent == sent + 1
+
+
 async def test_before_the_first_proof():
     """Without a proof there is no age, no round trip, and nothing to rely on."""
     proof = Pair(1).proof

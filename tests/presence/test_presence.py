@@ -76,6 +76,7 @@ class Pod(HubHandler):
             members=Members(self._users, self._presences),
             send=lambda kind, content: self.said.append((kind, json.loads(content))),
             send_to=lambda pod, kind, content: self.said.append((kind, json.loads(content))),
+            prove=lambda: self.said.append(("canary", None)),
             frame=lambda room, event: text_frame(event),
             beat=1.0,
         )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
+from typing import Any
 
 import pytest
 
-from sanic_chat.presence.holds import LOST_SECONDS, RELOAD_SECONDS, SETTLE_SECONDS
+from sanic_chat.presence.holds import HEARSAY_SECONDS, LOST_SECONDS, RELOAD_SECONDS, SETTLE_SECONDS
 from sanic_chat.presence.peers import QUIET_BEATS
 from sanic_chat.presence.presence import IN_USE_SECONDS, UNWATCH_SECONDS, WINDOW_SECONDS
 from sanic_chat.session.handler import EndedBy, Ending
@@ -98,6 +99,34 @@ def test_who_moves(ending: Ending, away: float, before: bool, phase: float) -> N
     again.end(LEFT)
     stage.clock.pass_(TOLD_SECONDS)
     assert stage.told() == [("anna", "left")]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("drains", [False, True])
+def test_pods_tell_at_once(drains: bool, phase: float) -> None:
+    """That a user has left, so that who moves between pods is not told twice; one may drain."""
+    for more in (0.0, 0.3, 0.6, 0.9):
+        stage = Stage(2)
+        watchers = [stage.watcher, stage.connect("other", stage.pods[0], watch=True)]
+        anna = stage.connect("anna", stage.pods[0])
+        stage.clock.pass_(3.0 + phase + more)
+        told_at: list[float] = []
+
+        def note(client: Client, event: dict[str, Any], told_at: list[float] = told_at) -> None:
+            if event["event"] == "changed" and event["left"]:
+                told_at.append(client.pod.process.time())
+
+        for watcher in watchers:
+            watcher.on_event = note
+        if drains:
+            stage.pods[0].drain(seconds=60.0, is_told=lambda client: False)
+            stage.clock.pass_(0.9)
+        left_at = stage.clock.now
+        anna.end(LEFT)
+        stage.clock.pass_(5.0)
+        assert len(told_at) == 2
+        assert max(told_at) - min(told_at) < 2 * WINDOW_SECONDS + 0.1
+        assert max(told_at) - left_at < SETTLE_SECONDS + HEARSAY_SECONDS + 4 * WINDOW_SECONDS
 
 
 def test_the_last_hold_decides() -> None:

@@ -193,6 +193,7 @@ class ModelPod:
             members=Members(self._users, self._presences),
             send=lambda kind, content: self._say(None, kind, content),
             send_to=self._say,
+            prove=self._prove_now,
             frame=_frame,
             beat=CANARY_SECONDS,
         )
@@ -294,6 +295,14 @@ class ModelPod:
             if proof.missed < 2:
                 return
             self.cut_off()
+        self._send_canary()
+
+    def _prove_now(self) -> None:
+        if self._proof.under_way is None and not self.is_draining:
+            self._send_canary()
+
+    def _send_canary(self) -> None:
+        proof = self._proof
         proof.number += 1
         proof.under_way, proof.sent_at, proof.missed = proof.number, self.process.time(), 0
         words = self.presence.canary_words()
