@@ -44,6 +44,7 @@ from .process.worker_states import replace_state_server
 from .serving import main_process, worker_process
 from .serving.context import ChatContext
 from .serving.new_settings import check_certificates
+from .tokens import make_authenticator
 from .upgrade.fast_path import FastPathProtocol
 from .upgrade.sanic_http import ChatRequest, ChatRouter
 from .version import VERSION
@@ -53,7 +54,6 @@ from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
 from .web.probes import probes_blueprint
 from .web.ws import chat_blueprint
-from .worker import make_authenticator
 
 KEEP_ALIVE_SECONDS = 75.0
 """The time for which an idle connection is kept: load balancers close it before."""

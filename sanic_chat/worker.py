@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from .broker.broker import Broker
 from .broker.endpoint import Endpoint
 from .config.fingerprint import fingerprint
-from .config.settings import CLOSE, DROP_OLDEST, EVERYONE, OFF, Config
+from .config.settings import CLOSE, DROP_OLDEST, Config
 from .hub.channel import Channel
 from .hub.hub import Hub
 from .logs.logger import logger
-from .pod.access import Access
 from .pod.admission import Admission
 from .pod.client_log import ClientLog
 from .pod.drain import drain_sessions
@@ -44,6 +43,7 @@ from .stats.metrics import MainMetrics, ProcessMetrics, WorkerMetrics
 from .stats.report import PodReport
 from .stats.reporter import Reporter
 from .stats.store import ReportStore
+from .tokens import make_access
 from .upgrade.checker import HandshakeChecker
 from .upgrade.connection_limit import ConnectionLimit
 from .upgrade.deadlines import Deadlines, HttpConnection, close_http_connections
@@ -55,7 +55,6 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .process.supervisor import Supervisor
     from .upgrade.auth import Authenticator
-    from .upgrade.key_refresh import Keys
 
 WRITES_PER_QUEUE = 2
 """The divisor of a send queue's bounds that bounds one write of a channel's frames. With larger
@@ -64,49 +63,6 @@ an empty queue takes are written to clients that have none."""
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
-
-
-def make_authenticator(config: Config) -> Authenticator | None:
-    """Make the reader of clients' tokens; None if they need none. Raises ConfigError for a key.
-
-    Keys of a file, or of a URL, are there after `load` or `start` of its `keys`.
-    """
-    if not config.auth_enabled:
-        return None
-    # Only here: PyJWT and its cryptography make each process start later, and take memory.
-    from .upgrade.auth import Authenticator
-
-    return Authenticator(
-        _make_keys(config),
-        leeway=config.auth_leeway,
-        audiences=config.auth_audience,
-        issuers=config.auth_issuer,
-        user_claim=config.auth_user_claim,
-        max_rooms=config.rooms_per_session,
-        retry_after=config.retry_after,
-    )
-
-
-def make_access(config: Config) -> Access:
-    """Make the rules of who may join, speak and see where."""
-    return Access(
-        global_publish=config.global_publish == EVERYONE,
-        personal_rooms=config.personal_rooms != OFF,
-        personal_publish=config.personal_rooms == EVERYONE,
-    )
-
-
-def _make_keys(config: Config) -> Keys:
-    from .upgrade import key_refresh
-
-    algorithms = config.auth_algorithms
-    if config.auth_keys_file is not None:
-        return key_refresh.keys_of_file(config.auth_keys_file, algorithms)
-    if config.auth_jwks_url is not None:
-        return key_refresh.keys_of_url(config.auth_jwks_url, algorithms)
-    key = config.auth_secret or config.auth_public_key
-    assert key is not None  # Config has seen to it
-    return key_refresh.keys_of_setting(key, algorithms)
 
 
 def main_metrics(usage: Usage, supervisor: Supervisor) -> MainMetrics:

@@ -37,13 +37,15 @@ RULES: dict[str, str] = {
     "pod": "errors logs protocol hub session broker presence stats cluster",
     "upgrade": "errors logs protocol session pod",
     "web": "errors protocol stats cluster pod upgrade",
+    "tokens": "config pod upgrade",
     "worker": (
-        "errors logs config protocol hub session broker presence stats pod upgrade process version"
+        "errors logs config protocol hub session broker presence stats pod upgrade process tokens "
+        "version"
     ),
-    "serving": "errors logs config broker doctor process stats upgrade worker",
-    "app": "errors logs config broker process upgrade version web worker serving",
+    "serving": "errors logs config broker doctor process stats tokens upgrade worker",
+    "app": "errors logs config broker process tokens upgrade version web serving",
     "cli": (
-        "errors redis_url config protocol broker publishing upgrade doctor process version worker"
+        "errors redis_url config protocol broker publishing upgrade doctor process version tokens"
     ),
     "__main__": "cli",
     "": "errors config app publishing version",

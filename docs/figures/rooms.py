@@ -22,6 +22,7 @@ PICTURE = Path(__file__).with_name("rooms.svg")
 PLACES = {
     "app": 1.4, "serving": 2.35, "cli": 3.4,
     "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.45,
+    "tokens": 0.9,
     "upgrade": 0.9, "version": 1.95, "config": 3, "process": 4,
     "pod": 0.9,
     "presence": 0.2, "cluster": 1.2, "stats": 2.2,

@@ -89,7 +89,7 @@ def _check_keys(config: Config, *, fetch: bool) -> list[str]:
     URL that gives none.
     """
     # Only here: what reads keys takes its time.
-    from ..worker import make_authenticator
+    from ..tokens import make_authenticator
 
     authenticator = make_authenticator(config)
     assert authenticator is not None

@@ -148,7 +148,7 @@ def _judged(
     """Return the verdict of a server on a token, and what it would let it do."""
     from ..protocol.personal_room import resolve
     from ..protocol.room_name import ROOM_NAME_RULE, normalise_room_name
-    from ..worker import make_access
+    from ..tokens import make_access
 
     told: dict[str, Any] = {"user": None, "code": None, "refusal": None}
     try:
@@ -229,8 +229,8 @@ def _config() -> Config:
 
 def _authenticator(config: Config) -> Authenticator:
     """Make the reader of tokens that a server here would have, with its keys."""
+    from ..tokens import make_authenticator
     from ..upgrade.key_refresh import Keys
-    from ..worker import make_authenticator
 
     try:
         authenticator = make_authenticator(config)

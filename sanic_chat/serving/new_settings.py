@@ -21,7 +21,7 @@ from ..config.renewal import Renewal, renew
 from ..config.settings import Config
 from ..errors import ConfigError
 from ..process.reload import NewSettings
-from ..worker import make_authenticator
+from ..tokens import make_authenticator
 
 
 class SettingsReader:

@@ -106,11 +106,15 @@ def memory(pid: int) -> int:
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what would set a server, or a command, differently."""
+    """An environment without what would set a server, or a command, differently.
+
+    Nor with what would have each of hundreds of processes compile all modules.
+    """
     return {
         name: value
         for name, value in environment.items()
         if not name.startswith(("CHAT_", "AUTH_", "REDIS_", "POD_", "SANIC_"))
+        and name != "PYTHONDONTWRITEBYTECODE"
     }
 
 
@@ -197,8 +201,6 @@ class ServerProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         command = command or (sys.executable, "-m", "sanic", "server.py")
         inherited = without_settings(os.environ)
-        # Each of hundreds of processes would compile all modules.
-        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         inherited["PYTHONPATH"] = os.pathsep.join(
             filter(None, (str(ABSENT), os.environ.get("PYTHONPATH")))
         )

@@ -14,7 +14,8 @@ from sanic_chat.pod.rooms import Wanted
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.message import json_text
 from sanic_chat.session.session import Session
-from sanic_chat.worker import Worker, make_authenticator
+from sanic_chat.tokens import make_authenticator
+from sanic_chat.worker import Worker
 
 from .harness import RedisProcess, eventually
 
