@@ -68,8 +68,10 @@ class WatchedRoom:
             self._seq += 1  # so that whoever misses it, be it a roster, notices
         if changes and not roster_for_all:
             roster_for_all = not self._tell_changes(changes)
-        if audience.newcomers.members:
-            self._since = now if self._since is None else self._since
+        if not audience.newcomers.members:
+            self._since = None
+        elif self._since is None:
+            self._since = now
         waits = (
             may_wait
             and not is_complete

@@ -131,6 +131,20 @@ def test_a_newcomer_waits_for_a_complete_roster() -> None:
         assert [event["complete"] for event in told(session)] == [True]
 
 
+def test_a_newcomer_waits_though_one_before_it_has_left() -> None:
+    """It has as much time as if nobody had waited."""
+    room = Room()
+    room.change("anna")
+    hasty = room.newcomer()
+    assert room.tell(is_complete=False)
+    room.audience.discard(hasty)
+    for _ in range(int(PATIENCE_SECONDS / 0.25)):
+        room.tell(is_complete=False)
+    patient = room.newcomer()
+    assert room.tell(is_complete=False)
+    assert told(patient) == told(hasty) == []
+
+
 def test_a_newcomer_waits_though_the_others_get_a_roster() -> None:
     """What one pod has answered is told to those who have one, and is not all yet."""
     room = Room()
