@@ -62,7 +62,11 @@ class Cluster:
             sessions_of=sessions_of,
             names=names,
         )
-        self.revocations = Revocations(self.asking, pods=lambda: broker.control_subscriptions)
+
+        def pods() -> int:
+            return broker.control_subscriptions
+
+        self.revocations = Revocations(self.asking, pods=pods)
         self.removals = Removals(
             pod_id,
             self.asking,
@@ -70,6 +74,7 @@ class Cluster:
             sessions_of=sessions_of,
             revocations=self.revocations,
             handshake_seconds=handshake_seconds,
+            pods=pods,
         )
         self.lifecycle: Lifecycle | None = None
         """None: backends are told nothing."""
@@ -94,6 +99,7 @@ class Cluster:
 
     def reached(self) -> None:
         """Catch up: other pods are reached for the first time, or again."""
+        self.removals.begin_to_catch_up()  # first: they have a reason
         self.revocations.begin_to_catch_up()
         if self.lifecycle is not None:
             self.lifecycle.tell_all()
@@ -101,5 +107,6 @@ class Cluster:
     def close(self) -> None:
         """Ask nothing of our own accord any more, and tell backends nothing."""
         self.revocations.close()
+        self.removals.close()
         if self.lifecycle is not None:
             self.lifecycle.close()

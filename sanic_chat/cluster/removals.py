@@ -3,6 +3,7 @@
     disconnect ─→ asking ─→ (each pod) ─┬→ the user's sessions ─→ close frame
                                         ├→ who is shaking hands: remembered, until it is over
                                         └→ revocations
+    a pod is back ─→ asks the others for what it has missed, and tells what they have
     drain ─→ asking ─→ (that pod) drain_here
 
 May live here: who is to go, and is told so. Must not know who wants it.
@@ -11,19 +12,25 @@ May live here: who is to go, and is told so. Must not know who wants it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, cast
 
+from ..errors import TooManyQuestions
 from ..hub.hub import Hub
-from ..protocol.cluster import Disconnected, Drained, Removal
+from ..protocol.cluster import Disconnected, Drained, Removal, milliseconds_of
 from ..protocol.frames import CloseCode
 from ..session.handler import EndedBy
 from ..session.session import Session
 from .asking import Asking
+from .catching_up import entries_of_all
+from .recent_removals import RecentRemovals
+from .remembered import Remembered
 from .revocations import SENTENCE, Revocations
 
-DISCONNECT, DRAIN = "disconnect", "drain"
+DISCONNECT, DRAIN, REMOVALS = "disconnect", "drain", "removals"
 """The kinds of questions."""
 
 REMEMBER_SECONDS = 10.0
@@ -49,7 +56,7 @@ class Removals:
     """Disconnects clients of all pods.
 
     A handshake takes at most `handshake_seconds`, and whoever was shaking hands when his user was
-    disconnected does not become a session.
+    disconnected does not become a session. `pods()` is the number of pods that there may be.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Removals:
         sessions_of: Callable[[str], Sequence[Session]],
         revocations: Revocations,
         handshake_seconds: float,
+        pods: Callable[[], int],
     ) -> None:
         self.drain_here: Callable[[], None] | None = None
         """Begins the orderly end of this pod, as SIGTERM does; None: it can't be asked to."""
@@ -70,12 +78,16 @@ class Removals:
         self._sessions_of = sessions_of
         self._revocations = revocations
         revocations.on_learned = self._close_revoked
-        self._remember_seconds = max(REMEMBER_SECONDS, handshake_seconds)
-        self._kicks: dict[str, Kick] = {}
-        self._forgetting: asyncio.TimerHandle | None = None
+        self._kicks: Remembered[Kick] = Remembered(
+            seconds=max(REMEMBER_SECONDS, handshake_seconds), most=MAX_REMEMBERED
+        )
+        self._recent = RecentRemovals()
+        self._pods = pods
+        self._catching_up: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         asking.handle(DISCONNECT, Removal, self._disconnect_here)
         asking.handle(DRAIN, str, self._drain_here)
+        asking.handle(REMOVALS, str, self._recent.page)
 
     async def disconnect(
         self,
@@ -92,7 +104,7 @@ class Removals:
         Their clients get a close frame with `code` and `reason`, behind what was sent to them
         before. With `revoke` the user's tokens that were issued before now are refused from now on.
         Raises TooManyQuestions as `Asking.ask` does. A pod that is missing does it when it hears of
-        it, unless it never does.
+        it. If that pod, or this one, is cut off, it hears of it later, for some minutes.
         """
         removal = Removal(
             code,
@@ -101,8 +113,10 @@ class Removals:
             client_id=client_id,
             spared=[*spared],
             revoked_before=time.time() if revoke else None,
+            id=secrets.token_hex(8),
         )
         outcome = await self._asking.ask(DISCONNECT, removal, int)
+        self._recent.asked(removal, complete=outcome.complete)
         return Disconnected(sum(outcome.answers.values()), outcome.complete, outcome.missing)
 
     async def drain(self, pod_id: str) -> Drained:
@@ -115,13 +129,47 @@ class Removals:
         kick = self._kicks.get(user)
         return kick if kick is not None and kick.at >= began else None
 
+    # -- after an outage -----------------------------------------------------------------------
+
+    def begin_to_catch_up(self) -> None:
+        """Do what this pod has missed, and have the others do what it alone was asked for."""
+        self.close()
+        self._catching_up = self._loop.create_task(self._catch_up(), name="removals")
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+
+    async def _catch_up(self) -> None:
+        async for removal in entries_of_all(
+            self._asking,
+            REMOVALS,
+            Removal,
+            first="",
+            behind=lambda one: one.id,
+            key=lambda one: one.id,
+            add=lambda one, other: max(one, other, key=lambda each: each.seconds_ago),
+            pods=self._pods,
+        ):
+            self._disconnect_here(removal)
+        await self._revocations.caught_up()  # before that no outcome is complete
+        for removal in self._recent.untold():
+            with suppress(TooManyQuestions):  # then the next time
+                outcome = await self._asking.ask(DISCONNECT, removal, int, replies=self._pods())
+                self._recent.asked(removal, complete=outcome.complete)
+
     # -- on this pod ---------------------------------------------------------------------------
 
     def _disconnect_here(self, removal: Removal) -> int:
+        if not self._recent.note(removal):
+            return 0
         if removal.user is None:
             sessions = self._with_client_id(removal.client_id)
         else:
-            self._remember(removal.user, removal.code, removal.reason)
+            at = time.monotonic() - removal.seconds_ago
+            if self.kick_of(removal.user, at) is None:
+                self._kicks.keep(removal.user, Kick(at, removal.code, removal.reason))
             if removal.revoked_before is not None:
                 self._revocations.revoke(removal.user, removal.revoked_before)
             spared = frozenset(removal.spared)
@@ -130,6 +178,9 @@ class Removals:
                 for session in self._sessions_of(removal.user)
                 if session.client_id not in spared
             ]
+        if removal.seconds_ago:
+            until = (time.time() - removal.seconds_ago) * 1000
+            sessions = [one for one in sessions if milliseconds_of(one.client_id) <= until]
         self._close(sessions, removal.code, removal.reason)
         return len(sessions)
 
@@ -137,26 +188,6 @@ class Removals:
         # A register would cost each session more than this costs a question: 2 ms for 50 000.
         sessions = cast("dict[Session, None]", self._hub.everyone.members)
         return [session for session in sessions if session.client_id == client_id][:1]
-
-    def _remember(self, user: str, code: int, reason: str) -> None:
-        kicks = self._kicks
-        kicks.pop(user, None)
-        if len(kicks) >= MAX_REMEMBERED:
-            del kicks[next(iter(kicks))]
-        kicks[user] = Kick(time.monotonic(), code, reason)
-        if self._forgetting is None:
-            self._forgetting = self._loop.call_later(self._remember_seconds, self._forget)
-
-    def _forget(self) -> None:
-        self._forgetting = None
-        now = time.monotonic()
-        while self._kicks:
-            earliest = next(iter(self._kicks))
-            seconds = self._kicks[earliest].at + self._remember_seconds - now
-            if seconds > 0:
-                self._forgetting = self._loop.call_later(seconds, self._forget)
-                break
-            del self._kicks[earliest]
 
     def _close(
         self, sessions: Sequence[Session], code: int, reason: str, by: EndedBy = EndedBy.BACKEND

@@ -15,20 +15,19 @@ import asyncio
 from collections.abc import Callable
 from heapq import nsmallest
 
-from ..errors import TooManyQuestions, UpgradeRefused
+from ..errors import UpgradeRefused
 from ..logs.logger import RateLimitedWarning
 from ..protocol.cluster import Revoked
 from ..protocol.identity import Identity
-from ..protocol.pages import Page, cut, merge
-from .asking import PATIENCE_SECONDS, Asking
+from ..protocol.pages import Page, cut
+from .asking import Asking
+from .catching_up import PAGE, entries_of_all
 
 MAX_REVOCATIONS = 10_000
 """The users whose tokens may be revoked at a time; beyond them the earliest one is forgotten."""
 
 CATCH_UP_SECONDS = 3.0
 """The time for which a starting pod waits for the others' tables before it serves clients."""
-
-PAGE = 1000
 
 REVOCATIONS = "revocations"
 """The kind of question by which pods hand their tables on."""
@@ -114,24 +113,18 @@ class Revocations:
             self._catching_up.cancel()
 
     async def _catch_up(self) -> None:
-        after = Revoked(0.0, "")
-        while True:
-            try:
-                outcome = await self._asking.ask(
-                    REVOCATIONS, after, Page[Revoked], replies=self._pods()
-                )
-            except TooManyQuestions:
-                await asyncio.sleep(PATIENCE_SECONDS)
-                continue
-            page = merge(
-                [*outcome.answers.values()], PAGE, key=lambda one: one, add=lambda one, _: one
-            )
-            for before, user in page.entries:
-                if self.revoke(user, before):
-                    self.on_learned(user)
-            if not page.more:
-                return
-            after = page.entries[-1]
+        async for before, user in entries_of_all(
+            self._asking,
+            REVOCATIONS,
+            Revoked,
+            first=Revoked(0.0, ""),
+            behind=lambda one: one,
+            key=lambda one: one,
+            add=lambda one, _: one,
+            pods=self._pods,
+        ):
+            if self.revoke(user, before):
+                self.on_learned(user)
 
     def _page(self, after: Revoked) -> Page[Revoked]:
         entries = [Revoked(before, user) for user, before in self._before.items()]

@@ -6,9 +6,10 @@ May live here: the JSON of both. Must not know where an answer comes from.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from .api import Code, Limit, Reason, Spared, User
 from .pages import Page
@@ -56,6 +57,10 @@ class Removal(msgspec.Struct, frozen=True, omit_defaults=True):
     revoked_before: float | None = None
     """Tokens of the user that were issued before this moment, in seconds since 1970, are refused
     from now on. None: no token is."""
+    id: Annotated[str, Meta(max_length=32)] = ""
+    """Its own, by which a pod that is told of it twice knows. Empty: it is told once."""
+    seconds_ago: float = 0.0
+    """The time since it was asked for, as it was told: sessions that have begun later stay."""
 
 
 class Revoked(NamedTuple):
@@ -156,9 +161,14 @@ class Drained(msgspec.Struct, frozen=True):
     missing: list[str]
 
 
+def milliseconds_of(client_id: str) -> int:
+    """The moment that a client ID tells, which is a UUIDv7 (RFC 9562), since 1970."""
+    return int(client_id[:8] + client_id[9:13], 16)
+
+
 def since(client_id: str) -> str:
-    """The moment that a client ID tells, which is a UUIDv7 (RFC 9562), as a date-time."""
-    seconds, rest = divmod(int(client_id[:8] + client_id[9:13], 16), 1000)
+    """The moment that a client ID tells, as a date-time."""
+    seconds, rest = divmod(milliseconds_of(client_id), 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:03d}Z"
 
 

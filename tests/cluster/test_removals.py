@@ -9,16 +9,18 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from sanic_chat.cluster.asking import QUESTION
-from sanic_chat.cluster.removals import DISCONNECT, MAX_REMEMBERED, PER_TURN, REMEMBER_SECONDS
+from sanic_chat.cluster.removals import DISCONNECT, PER_TURN
+from sanic_chat.protocol.cluster import Removal
 from sanic_chat.protocol.frames import parse_close
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.session.session import State
 
 from ..support.frames import take_server_frame
-from ..support.harness import RedisProcess, eventually
+from ..support.harness import DEADLINE, RedisProcess, eventually
 from ..support.pods import Crowd
 
 ANNA, BERT = Identity("anna"), Identity("bert")
@@ -104,28 +106,62 @@ async def test_who_is_remembered(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) 
         assert pod.cluster.removals.kick_of("anna", time.monotonic()) is None
 
 
-async def test_the_memory_is_bounded(crowd: Crowd) -> None:
-    """In time, and in number: the first to come is the first to be forgotten."""
+async def test_what_is_told_twice(crowd: Crowd) -> None:
+    """It is done once, as of when it was asked for: sessions that have begun since stay."""
     here = crowd.pods[0].cluster.removals
-    for number in range(MAX_REMEMBERED + 2):
-        here._remember(f"user-{number}", 4001, "")
-    assert len(here._kicks) == MAX_REMEMBERED
-    assert here.kick_of("user-1", 0.0) is None
-    assert here.kick_of("user-2", 0.0) is not None
-
-
-async def test_the_memory_ends(crowd: Crowd) -> None:
-    """Who was disconnected is forgotten in time, whether or not anybody else is."""
-    here = crowd.pods[0].cluster.removals
-    assert here._remember_seconds >= REMEMBER_SECONDS
-    here._remember_seconds = 0.3
+    early = await crowd.open(0, identity=ANNA)
+    await asyncio.sleep(0.01)
+    asked_at = time.monotonic()
+    await asyncio.sleep(0.01)
     began = time.monotonic()
-    here._remember("early", 4001, "")
-    await asyncio.sleep(0.1)
-    here._remember("late", 4001, "")
-    await eventually(lambda: [*here._kicks] == ["late"], "the first one is forgotten")
-    assert time.monotonic() - began >= 0.3
-    await eventually(lambda: not here._kicks, "nobody is remembered")
+    late = await crowd.open(0, identity=ANNA)
+    removal = Removal(4001, "", user="anna", id="1", seconds_ago=time.monotonic() - asked_at)
+    assert here._disconnect_here(removal) == 1
+    assert (early.state, late.state) == (State.CLOSING, State.OPEN)
+    assert here.kick_of("anna", asked_at - 0.01) is not None
+    assert here.kick_of("anna", began) is None
+    await crowd.open(0, identity=ANNA)
+    assert here._disconnect_here(replace(removal, seconds_ago=0.0)) == 0
+
+
+async def test_a_pod_that_has_missed_some(crowd: Crowd) -> None:
+    """It learns of them when it is reached again, however many there were, each but once."""
+    here, there = crowd.pods
+    sessions = [await crowd.open(1, identity=Identity(f"user-{number}")) for number in range(30)]
+    stays = await crowd.open(1, identity=ANNA)
+    spared = [stays.client_id, *("x" * 36 for _ in range(99))]
+    for session in sessions:  # as if the other pod did not hear it
+        here.cluster.removals._disconnect_here(
+            Removal(4001, "r" * 123, user=session.user, spared=spared, id=session.client_id[-12:])
+        )
+    here.cluster.removals._disconnect_here(
+        Removal(4001, "", user="anna", spared=[stays.client_id], id="anna")
+    )
+    there.cluster.reached()
+    await eventually(lambda: all(one.state is State.CLOSING for one in sessions), "they are closed")
+    await eventually(lambda: "anna" in there.cluster.removals._kicks, "and all else is done")
+    assert stays.state is State.OPEN
+    counted = there.closes.counts()["backend"]
+    there.cluster.reached()
+    await asyncio.wait_for(there.cluster.removals._catching_up, DEADLINE)
+    assert there.closes.counts()["backend"] == counted
+
+
+async def test_a_pod_that_nobody_has_heard(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the others do what it was asked for when it could not tell them."""
+    here, there = crowd.pods
+    anna = await crowd.open(1, identity=ANNA)
+    with monkeypatch.context() as patch:
+        patch.setattr(here.control, "send", lambda kind, content: None)
+        outcome = await here.cluster.removals.disconnect(user="anna", code=4001, reason="out")
+    assert (outcome.complete, outcome.missing) == (False, [there.id])
+    assert anna.state is State.OPEN
+    later = await crowd.open(1, identity=ANNA)
+    here.cluster.reached()
+    await eventually(lambda: anna.state is State.CLOSING, "it is closed")
+    assert later.state is State.OPEN
+    assert parse_close(frames_of(crowd.sockets[0])[0][1]) == (4001, "out")
+    await eventually(lambda: not here.cluster.removals._recent.untold(), "all have been told")
 
 
 async def test_a_revocation_that_is_learned_late(crowd: Crowd) -> None:
@@ -178,4 +214,4 @@ async def test_what_no_pod_says(
         await client.publish(channel, json.dumps({"pod_id": "x", QUESTION: question}))
     await eventually(lambda: pod.dropped["bad_envelope"] == 1, "it is counted")
     assert anna.state is State.OPEN
-    assert not pod.cluster.removals._kicks
+    assert not len(pod.cluster.removals._kicks)

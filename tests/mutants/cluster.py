@@ -65,6 +65,20 @@ MUTANTS = (
         DISCONNECTED,
     ),
     Mutant(
+        "a pod that was cut off disconnects whom it should have",
+        REMOVALS,
+        "            self._disconnect_here(removal)\n",
+        "            pass\n",
+        ("tests/cluster/test_removals.py",),
+    ),
+    Mutant(
+        "a pod that was cut off leaves alone who has come since",
+        REMOVALS,
+        "        if removal.seconds_ago:\n",
+        "        if False:\n",
+        ("tests/cluster/test_removals.py",),
+    ),
+    Mutant(
         "what was sent to a client comes before its close frame",
         REMOVALS,
         "            self._hub.catch_up(session)\n",

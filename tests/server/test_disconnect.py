@@ -30,6 +30,7 @@ from ..support.harness import (
     receive_event,
 )
 from ..support.pods import running_pods
+from ..support.proxy import TcpProxy
 
 SECRET = "an-example-secret-of-more-than-32-bytes"
 TOKENS = {"AUTH_ENABLED": "true", "AUTH_SECRET": SECRET}
@@ -151,6 +152,30 @@ async def test_a_frozen_worker(own_redis: RedisProcess, start_server: StartServe
         began = time.monotonic()
         assert (await pod.cluster.directory.rooms()).complete
         assert time.monotonic() - began < SOON
+
+
+async def test_a_worker_that_was_cut_off(
+    own_redis: RedisProcess, start_server: StartServer
+) -> None:
+    """It does what it has missed when it is back, and leaves alone who has come since."""
+    names = {"CHAT_REDIS_PREFIX": "cut", **TOKENS}
+    with TcpProxy(own_redis.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        server = start_server("--single-process", REDIS_URL=url, **names)
+        async with running_pods(own_redis, 1, **names) as [pod], AsyncExitStack() as stack:
+            await eventually(pod.control.living, "the worker is heard")
+            [early] = (await sessions_of(stack, server, "edith", pods=1)).values()
+            with proxy.refusing():
+                await eventually(lambda: not pod.control.living(), "it counts as gone")
+                outcome = await pod.cluster.removals.disconnect(
+                    user="edith", code=KICKED, reason="out"
+                )
+                assert (outcome.disconnected, outcome.complete) == (0, True)
+                await asyncio.sleep(PATIENCE_SECONDS)  # so long the answer may take that tells it
+                [late] = (await sessions_of(stack, server, "edith", pods=1)).values()
+            assert await close_code(early) == KICKED
+            assert early.close_reason == "out"
+            await answer_to(late, "ping")
 
 
 async def test_workers_that_have_left(own_redis: RedisProcess, start_server: StartServer) -> None:
