@@ -11,8 +11,6 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from ..protocol.cluster import Removal
 from ..protocol.pages import Page, cut
 from .catching_up import PAGE
@@ -32,7 +30,7 @@ class _Asked(NamedTuple):
 
     def aged(self) -> Removal:
         """The removal as it is told now."""
-        return replace(self.removal, seconds_ago=time.monotonic() - self.at)
+        return self.removal.aged(time.monotonic() - self.at)
 
 
 class RecentRemovals:

@@ -62,6 +62,10 @@ class Removal(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds_ago: float = 0.0
     """The time since it was asked for, as it was told: sessions that have begun later stay."""
 
+    def aged(self, seconds: float) -> Removal:
+        """Return the same as it is told so many seconds after it was asked for."""
+        return msgspec.structs.replace(self, seconds_ago=seconds)
+
 
 class Revoked(NamedTuple):
     """A user whose tokens that were issued before a moment, in seconds since 1970, are revoked."""

@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from sanic_chat.cluster.asking import QUESTION
@@ -121,7 +120,7 @@ async def test_what_is_told_twice(crowd: Crowd) -> None:
     assert here.kick_of("anna", asked_at - 0.01) is not None
     assert here.kick_of("anna", began) is None
     await crowd.open(0, identity=ANNA)
-    assert here._disconnect_here(replace(removal, seconds_ago=0.0)) == 0
+    assert here._disconnect_here(removal.aged(0.0)) == 0
 
 
 async def test_a_pod_that_has_missed_some(crowd: Crowd) -> None:
