@@ -18,7 +18,7 @@ from sanic import Sanic
 from .support.harness import RedisProcess, ServerProcess, StartServer
 from .support.tls import Certificate
 
-WITH_ASSERTS = "apps clients fault_run faults hub sessions settings totals transports"
+WITH_ASSERTS = "apps clients fault_run faults hub sessions settings tokens totals transports"
 pytest.register_assert_rewrite(*(f"tests.support.{module}" for module in WITH_ASSERTS.split()))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

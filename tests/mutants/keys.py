@@ -62,14 +62,14 @@ MUTANTS = (
         KEYS,
         "        if id is None or not self._is_named:\n",
         "        if True:\n",
-        ("tests/upgrade/test_auth.py",),
+        ("tests/upgrade/test_several_keys.py",),
     ),
     Mutant(
         "a token without a kid does not make a server try all keys",
         AUTH,
         "        if len(possible) > MAX_TRIED_KEYS:\n",
         "        if False:\n",
-        ("tests/upgrade/test_auth.py",),
+        ("tests/upgrade/test_several_keys.py",),
     ),
     Mutant(
         "a critical header that is not understood is refused",

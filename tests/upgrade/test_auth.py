@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import re
 import time
 from typing import Any
@@ -15,14 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanic_chat.errors import TryAgainLater, UpgradeRefused
+from sanic_chat.errors import UpgradeRefused
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.info import INFO_RULE
 from sanic_chat.protocol.message import MAX_SENDER_CHARACTERS
 from sanic_chat.protocol.room_name import ROOM_NAME_RULE
-from sanic_chat.upgrade.auth import MAX_HEADER_BYTES, MAX_TRIED_KEYS, Authenticator
-from sanic_chat.upgrade.key_refresh import Keys, keys_of_setting
-from sanic_chat.upgrade.keys import parse_key_set
+from sanic_chat.upgrade.auth import MAX_HEADER_BYTES, Authenticator
 
 from ..support.keys import (
     EC_KEYS,
@@ -30,48 +26,16 @@ from ..support.keys import (
     RSA_KEY,
     SECRET,
     PrivateKey,
-    jwk_of,
     new_key,
     private_pem,
     public_pem,
-    set_of,
 )
-from ..support.keys import sign as sign_with
-
-
-def authenticator_of(key: str, algorithms: list[str], **rules: Any) -> Authenticator:
-    """One that checks with a secret, or with a public key in PEM."""
-    return Authenticator(keys_of_setting(key, algorithms), **rules)
-
-
-def part(value: object) -> str:
-    """A header or payload in base64url, whatever it holds."""
-    text = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(text).decode().rstrip("=")
-
-
-def sign(claims: object, header: object = None) -> str:
-    """A token with a good HS256 signature over any header and any claims."""
-    signed = f"{part({'alg': 'HS256', 'typ': 'JWT'} if header is None else header)}.{part(claims)}"
-    return f"{signed}.{part(hmac.digest(SECRET.encode(), signed.encode(), hashlib.sha256))}"
+from ..support.tokens import authenticator_of, part, refusal, sign
 
 
 @pytest.fixture
 def authenticator() -> Authenticator:
     return authenticator_of(SECRET, ["HS256", "HS512"])
-
-
-def refusal(authenticator: Authenticator, token: str) -> UpgradeRefused:
-    """The refusal of a token, which must be a 401 that does not tell the token."""
-    with pytest.raises(UpgradeRefused) as raised:
-        authenticator.identify(token)
-    refused = raised.value
-    assert refused.status == 401
-    assert refused.headers == {"WWW-Authenticate": "Bearer"}
-    assert refused.__cause__ is None
-    for piece in (token, *token.split(".")):
-        assert len(piece) < 8 or piece not in f"{refused!r} {refused.message}"
-    return refused
 
 
 class TestGoodTokens:
@@ -430,112 +394,3 @@ class TestRefusedTokens:
     def test_malformed(self, authenticator: Authenticator, token: str):
         """What is no token is a 401 too, never another error."""
         assert refusal(authenticator, token).code == "unauthorized"
-
-
-class TestSeveralKeys:
-    FIRST, SECOND = new_key(), new_key()
-
-    @pytest.fixture
-    def keys(self) -> Keys:
-        return Keys(
-            parse_key_set(
-                set_of(
-                    jwk_of(self.FIRST, kid="first"),
-                    jwk_of(self.SECOND, kid="second"),
-                    jwk_of(RSA_KEY, kid="rsa"),
-                    jwk_of(SECRET, kid="secret", alg="HS256"),
-                ),
-                ["ES256", "RS256", "HS256", "HS512"],
-                with_secrets=True,
-            )
-        )
-
-    @pytest.mark.parametrize(
-        ("key", "algorithm", "kid"),
-        [
-            (FIRST, "ES256", "first"),
-            (SECOND, "ES256", "second"),
-            (SECOND, "ES256", None),
-            (RSA_KEY, "RS256", "rsa"),
-            (RSA_KEY, "RS256", None),
-            (SECRET, "HS256", "secret"),
-            (SECRET, "HS256", None),
-        ],
-    )
-    def test_its_own_key(self, keys: Keys, key: PrivateKey | str, algorithm: str, kid: str | None):
-        """A token is checked with the key it names, or with any that its algorithm is for."""
-        token = sign_with(key, algorithm, **({} if kid is None else {"kid": kid}))
-        verified = Authenticator(keys).verify(token)
-        assert (verified.claims["sub"], verified.algorithm) == ("anna", algorithm)
-        assert kid in (None, verified.key.id)
-
-    @pytest.mark.parametrize(
-        ("key", "algorithm", "header", "told"),
-        [
-            pytest.param(FIRST, "ES256", {"kid": "second"}, "another key made it", id="another's"),
-            pytest.param(new_key(), "ES256", {}, "another key made it", id="nobody's"),
-            pytest.param(FIRST, "ES256", {"kid": "third"}, "not known here", id="unknown"),
-            pytest.param(FIRST, "ES256", {"kid": ""}, "not known here", id="empty"),
-            pytest.param(FIRST, "ES256", {"kid": "x" * 8000}, "not known here", id="long"),
-            pytest.param(FIRST, "ES256", {"kid": "rsa"}, "that of its key", id="RSA's"),
-            pytest.param(SECRET, "HS256", {"kid": "rsa"}, "that of its key", id="a secret for RSA"),
-            pytest.param(SECRET, "HS512", {"kid": "secret"}, "not allowed", id="not its alg"),
-            pytest.param(RSA_KEY, "PS256", {"kid": "rsa"}, "not allowed", id="not allowed"),
-            pytest.param(
-                new_key(), "ES256", {"jwk": "OWN", "kid": "first"}, "another key made it", id="jwk"
-            ),
-            pytest.param(
-                new_key(),
-                "ES256",
-                {"jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/", "x5c": ["eA=="]},
-                "another key made it",
-                id="jku and x5u",
-            ),
-        ],
-    )
-    def test_no_key_of_its_own(
-        self,
-        keys: Keys,
-        key: PrivateKey | str,
-        algorithm: str,
-        header: dict[str, Any],
-        told: str,
-    ):
-        """A token is refused that no key has signed with its own algorithm."""
-        if "jwk" in header:
-            header = {**header, "jwk": jwk_of(key)}
-        assert told in refusal(Authenticator(keys), sign_with(key, algorithm, **header)).message
-
-    @pytest.mark.parametrize("kid", [{}, {"kid": "rsa"}])
-    def test_a_public_key_is_no_shared_secret(self, keys: Keys, kid: dict[str, str]):
-        """Nor is what a JWK set holds of it."""
-        signed = f"{part({'alg': 'HS256', **kid})}.{part({'sub': 'admin'})}"
-        jwk = jwk_of(RSA_KEY)
-        for secret in (public_pem(RSA_KEY), json.dumps(jwk), jwk["n"]):
-            signature = part(hmac.digest(secret.encode(), signed.encode(), hashlib.sha256))
-            refusal(Authenticator(keys), f"{signed}.{signature}")
-
-    def test_too_many_to_try(self):
-        """Of many keys a token has to name one: nobody makes a server try them all."""
-        many = [new_key() for _ in range(MAX_TRIED_KEYS + 1)]
-        jwks = [jwk_of(key, kid=str(number)) for number, key in enumerate(many)]
-        for count in (MAX_TRIED_KEYS, MAX_TRIED_KEYS + 1):
-            found = parse_key_set(set_of(*jwks[:count]), ["ES256"], with_secrets=False)
-            authenticator = Authenticator(Keys(found))
-            token = sign_with(many[count - 1], "ES256")
-            if count == MAX_TRIED_KEYS:
-                assert authenticator.identify(token).user == "anna"
-            else:
-                assert "must name its key" in refusal(authenticator, token).message
-        token = sign_with(many[-1], "ES256", kid=str(MAX_TRIED_KEYS))
-        assert authenticator.identify(token).user == "anna"
-
-    def test_the_only_key_has_any_name(self, authenticator: Authenticator):
-        """A key that is a setting has no name, and is meant by every one."""
-        assert authenticator.identify(sign_with(SECRET, "HS256", kid="any")).user == "anna"
-
-    def test_no_keys_yet(self):
-        """Who comes before the keys may come again."""
-        with pytest.raises(TryAgainLater) as raised:
-            Authenticator(Keys(None), retry_after=7).identify(sign_with(SECRET, "HS256"))
-        assert (raised.value.code, raised.value.headers["Retry-After"]) == ("no_keys", "7")
