@@ -126,12 +126,10 @@ def _some(cluster: Cluster) -> Sequence[PodReport]:
 
 
 def _names(pods: Sequence[PodReport]) -> str:
-    named = [
+    return _few(
         pod.pod_id if pod.host is UNSET else f"{pod.pod_id} ({pod.host}, PID {pod.pid})"
-        for pod in pods[:NAMED]
-    ]
-    more = len(pods) - NAMED
-    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+        for pod in pods
+    )
 
 
 def same_redis(cluster: Cluster) -> Finding:
