@@ -25,6 +25,8 @@ from ..support.harness import (
     is_alive,
     receive,
     wait_until,
+    without_httpx,
+    without_settings,
 )
 
 SANIC = str(Path(sys.executable).with_name("sanic"))
@@ -49,6 +51,7 @@ class Inspector:
             capture_output=True,
             text=True,
             timeout=60,
+            env=without_httpx(without_settings(os.environ)),
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -98,6 +98,19 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def children(pid: int) -> set[int]:
+    """PIDs of the processes that the threads of a process have made, and that are not waited for.
+
+    All others' parents are not looked at: tests ask again and again.
+    """
+    found: set[int] = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
 def memory(pid: int) -> int:
     """Resident bytes of a process."""
     match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -116,6 +129,12 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
         if not name.startswith(("CHAT_", "AUTH_", "REDIS_", "POD_", "SANIC_"))
         and name != "PYTHONDONTWRITEBYTECODE"
     }
+
+
+def without_httpx(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which the sanic command finds no httpx, as where it is deployed."""
+    path = os.pathsep.join(filter(None, (str(ABSENT), environment.get("PYTHONPATH"))))
+    return {**environment, "PYTHONPATH": path}
 
 
 class RedisProcess:
@@ -200,10 +219,7 @@ class ServerProcess:
             arguments += ("--cert", str(certificate.pem), "--key", str(certificate.key))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         command = command or (sys.executable, "-m", "sanic", "server.py")
-        inherited = without_settings(os.environ)
-        inherited["PYTHONPATH"] = os.pathsep.join(
-            filter(None, (str(ABSENT), os.environ.get("PYTHONPATH")))
-        )
+        inherited = without_httpx(without_settings(os.environ))
         if os.environ.get("SANIC_CHAT_TEST_LOOP") == "asyncio":
             inherited["SANIC_USE_UVLOOP"] = "false"
         self.process = subprocess.Popen(
@@ -271,17 +287,10 @@ class ServerProcess:
 
     def descendants(self) -> set[int]:
         """PIDs of all living processes that this server started, at any time so far asked."""
-        children: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
         queue = [self.pid]
         while queue:
-            found = children.get(queue.pop(), [])
-            self._seen.update(found)
+            found = children(queue.pop())
+            self._seen |= found
             queue += found
         return {pid for pid in self._seen if is_alive(pid)}
 
