@@ -21,7 +21,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "is tried by each setting",
         "config/test_settings config/test_environment",
     ),
-    "config/readers": ("is tried by each setting", "config/test_settings"),
     "errors": ("is tried where each is raised", "protocol/test_message test_readme"),
     "pod/broker_events": ("needs pods", "server/test_events server/test_cluster pod/test_overload"),
     "cluster/cluster": ("puts parts together", "cluster/test_asking cluster/test_directory"),

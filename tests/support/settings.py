@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import pytest
 
 from sanic_chat import create_app
@@ -17,6 +20,16 @@ ROOMY = {
     "CHAT_PUBLISH_QUEUE_BYTES": str(2**27),
 }
 """Queues that take a message of the greatest size."""
+
+
+FIELD_OF = {setting.metadata["variable"]: setting.name for setting in fields(Config)}
+"""The name of each setting's field, by its variable."""
+
+
+def value_of(variable: str, text: str, **environment: str) -> Any:
+    """What a setting becomes."""
+    config = Config.from_environment({variable: text, **environment})
+    return getattr(config, FIELD_OF[variable])
 
 
 def refusal(environment: dict[str, str]) -> str:
