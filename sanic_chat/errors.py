@@ -76,6 +76,13 @@ class TryAgainLater(UpgradeRefused):
         super().__init__(503, code, message, {"Retry-After": str(retry_after)})
 
 
+class Unauthorized(UpgradeRefused):
+    """A handshake is refused for its token, with 401."""
+
+    def __init__(self, message: str, code: str = "unauthorized") -> None:
+        super().__init__(401, code, message, {"WWW-Authenticate": "Bearer"})
+
+
 class SubscribeRefused(ChatError):
     """Redis forbids the server to subscribe to a channel; the text is Redis' own."""
 

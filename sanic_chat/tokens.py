@@ -11,8 +11,8 @@ from .config.settings import EVERYONE, OFF, Config
 from .pod.access import Access
 
 if TYPE_CHECKING:
-    from .upgrade.auth import Authenticator
-    from .upgrade.key_refresh import Keys
+    from .auth.auth import Authenticator
+    from .auth.key_refresh import Keys
 
 
 def make_authenticator(config: Config) -> Authenticator | None:
@@ -23,7 +23,7 @@ def make_authenticator(config: Config) -> Authenticator | None:
     if not config.auth_enabled:
         return None
     # Only here: PyJWT and its cryptography make each process start later, and take memory.
-    from .upgrade.auth import Authenticator
+    from .auth.auth import Authenticator
 
     return Authenticator(
         _make_keys(config),
@@ -46,7 +46,7 @@ def make_access(config: Config) -> Access:
 
 
 def _make_keys(config: Config) -> Keys:
-    from .upgrade import key_refresh
+    from .auth import key_refresh
 
     algorithms = config.auth_algorithms
     if config.auth_keys_file is not None:

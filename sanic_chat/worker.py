@@ -53,8 +53,8 @@ from .upgrade.upgrader import Upgrader
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .auth.auth import Authenticator
     from .process.supervisor import Supervisor
-    from .upgrade.auth import Authenticator
 
 WRITES_PER_QUEUE = 2
 """The divisor of a send queue's bounds that bounds one write of a channel's frames. With larger

@@ -51,7 +51,7 @@ settings.load_profile(PROFILE)
 
 # Folders and modules with what may be otherwise on another Python: asyncio's transports, processes
 # and signals, Sanic's inside, TLS, Unicode, the texts of errors, calls that are counted.
-INTERPRETER = """broker/test_addresses broker/test_client broker/test_connection
+INTERPRETER = """auth broker/test_addresses broker/test_client broker/test_connection
 broker/test_endpoint broker/test_link broker/test_subscriber cli/test_main cli/test_messages
 cli/test_serve config/test_environment doctor/test_findings doctor/test_site logs
 pod/test_backpressure pod/test_calls process/test_cannot_replace process/test_descriptors

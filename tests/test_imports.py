@@ -35,17 +35,18 @@ RULES: dict[str, str] = {
     "doctor": "errors redis_url config protocol broker stats process",
     "cluster": "errors logs protocol hub session broker",
     "pod": "errors logs protocol hub session broker presence stats cluster",
-    "upgrade": "errors logs protocol session pod",
+    "auth": "errors logs protocol",
+    "upgrade": "errors logs protocol auth session pod",
     "web": "errors protocol stats cluster pod upgrade",
-    "tokens": "config pod upgrade",
+    "tokens": "config pod auth",
     "worker": (
-        "errors logs config protocol hub session broker presence stats pod upgrade process tokens "
-        "version"
+        "errors logs config protocol auth hub session broker presence stats pod upgrade process "
+        "tokens version"
     ),
-    "serving": "errors logs config broker doctor process stats tokens upgrade worker",
+    "serving": "errors logs config auth broker doctor process stats tokens upgrade worker",
     "app": "errors logs config broker process tokens upgrade version web serving",
     "cli": (
-        "errors redis_url config protocol broker publishing upgrade doctor process version tokens"
+        "errors redis_url config protocol auth broker publishing doctor process version tokens"
     ),
     "__main__": "cli",
     "": "errors config app publishing version",
@@ -58,16 +59,16 @@ FRAMEWORKS: dict[str, str] = {
     "redis": "publishing",
     "hiredis": "broker doctor stats",
     "httptools": "upgrade/reader",
-    "jwt": "upgrade/keys cli/token",
-    "cryptography": "config/certificate doctor/certificates upgrade/keys",
+    "jwt": "auth/keys cli/token",
+    "cryptography": "config/certificate doctor/certificates auth/keys",
     "msgspec": (
         "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster "
         "upgrade/checker upgrade/options"
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
-        "worker serving broker cli/doctor cluster doctor pod presence process publishing session "
-        "stats upgrade web"
+        "worker serving auth broker cli/doctor cluster doctor pod presence process publishing "
+        "session stats upgrade web"
     ),
     "uvloop": "",
     "click": "cli",

@@ -22,9 +22,8 @@ PICTURE = Path(__file__).with_name("rooms.svg")
 PLACES = {
     "app": 1.4, "serving": 2.35, "cli": 3.4,
     "web": 0.9, "worker": 2.3, "doctor": 4.3, "publishing": 3.45,
-    "tokens": 0.9,
-    "upgrade": 0.9, "version": 1.95, "config": 3, "process": 4,
-    "pod": 0.9,
+    "upgrade": 0, "tokens": 1, "version": 2, "config": 3, "process": 4,
+    "pod": 0.5, "auth": 1.5,
     "presence": 0.2, "cluster": 1.2, "stats": 2.2,
     "session": 0.2, "broker": 1.9,
     "hub": 0, "protocol": 1, "logs": 2.6, "redis_url": 3.6,

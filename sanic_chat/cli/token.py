@@ -30,7 +30,7 @@ from .output import (
 from .server import env_file_option
 
 if TYPE_CHECKING:
-    from ..upgrade.auth import Authenticator
+    from ..auth.auth import Authenticator
 
 RIGHTS = ("join", "publish", "presence")
 
@@ -229,8 +229,8 @@ def _config() -> Config:
 
 def _authenticator(config: Config) -> Authenticator:
     """Make the reader of tokens that a server here would have, with its keys."""
+    from ..auth.key_refresh import Keys
     from ..tokens import make_authenticator
-    from ..upgrade.key_refresh import Keys
 
     try:
         authenticator = make_authenticator(config)

@@ -1,4 +1,4 @@
-"""The pods among themselves: who lives, what one asks all, and their answers.
+"""Pods, one to another: who lives, questions to all of them, and their answers.
 
     control ─→ asking ─┬→ directory: who is where
                        ├→ removals: who is to go

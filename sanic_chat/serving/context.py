@@ -24,7 +24,7 @@ from ..process.watchdog import Watchdog
 from ..worker import Worker
 
 if TYPE_CHECKING:
-    from ..upgrade.auth import Authenticator
+    from ..auth.auth import Authenticator
 
 
 @dataclass

@@ -30,7 +30,7 @@ from .options import Query, SessionOptions, parse_options, read_query
 from .refused_clients import RefusedClients
 
 if TYPE_CHECKING:
-    from .auth import Authenticator
+    from ..auth.auth import Authenticator
 
 _FOREIGN = "Pages of this origin may not connect here"
 _FOREIGN_HOST = f"{_FOREIGN}: it is not that of the Host header, unless a proxy has changed Host"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import UpgradeRefused
+from ..errors import Unauthorized
 from ..protocol.handshake import Handshake
 from .options import Query
 
@@ -33,7 +33,7 @@ def find_token(handshake: Handshake, query: Query, *, cookie: str | None) -> str
     if authorization:
         scheme, _, credentials = authorization[0].partition(" ")
         if scheme.lower() != "bearer":
-            raise unauthorized("The Authorization header must be: Bearer and a token")
+            raise Unauthorized("The Authorization header must be: Bearer and a token")
         token = credentials.strip()
     else:
         token = _of_subprotocol(handshake)
@@ -43,15 +43,10 @@ def find_token(handshake: Handshake, query: Query, *, cookie: str | None) -> str
             token = query["token"][0]
     if not token:
         places = f"Authorization: Bearer, subprotocol {BEARER}TOKEN, "
-        raise unauthorized(
+        raise Unauthorized(
             f"A token is needed: {places}{f'cookie {cookie}, ' if cookie else ''}or ?token="
         )
     return token
-
-
-def unauthorized(message: str, code: str = "unauthorized") -> UpgradeRefused:
-    """Make the refusal of a handshake for its token, with 401."""
-    return UpgradeRefused(401, code, message, {"WWW-Authenticate": "Bearer"})
 
 
 def _of_subprotocol(handshake: Handshake) -> str:

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sanic_chat.auth.auth import Authenticator
+from sanic_chat.auth.key_refresh import Keys
+from sanic_chat.auth.keys import parse_key_set
 from sanic_chat.errors import UpgradeRefused
 from sanic_chat.protocol.info import MAX_INFO_BYTES
-from sanic_chat.upgrade.auth import Authenticator
-from sanic_chat.upgrade.key_refresh import Keys
-from sanic_chat.upgrade.keys import parse_key_set
 
 from ..support.clients import RawClient, running_server
 from ..support.harness import RedisProcess, ServerProcess

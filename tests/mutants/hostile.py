@@ -77,10 +77,10 @@ MUTANTS = (
     ),
     Mutant(
         "a token's header is bounded before it is parsed",
-        "sanic_chat/upgrade/auth.py",
+        "sanic_chat/auth/auth.py",
         "    if len(header) > MAX_HEADER_BYTES:\n",
         "    if False:\n",
-        ("tests/upgrade/test_auth.py::TestRefusedTokens",),
+        ("tests/auth/test_auth.py::TestRefusedTokens",),
     ),
     Mutant(
         "of few file descriptors those who are told why take none from others",
@@ -105,10 +105,10 @@ MUTANTS = (
     ),
     Mutant(
         "nobody's `from` is the server's",
-        "sanic_chat/upgrade/auth.py",
+        "sanic_chat/auth/auth.py",
         "        if user in RESERVED_USERS:\n",
         "        if False:\n",
-        ("tests/upgrade/test_auth.py",),
+        ("tests/auth/test_auth.py",),
     ),
     Mutant(
         "connections that are still HTTP are bounded beside a worker's clients",

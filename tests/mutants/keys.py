@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from . import Mutant
 
-KEYS = "sanic_chat/upgrade/keys.py"
-REFRESH = "sanic_chat/upgrade/key_refresh.py"
-SOURCES = "sanic_chat/upgrade/key_sources.py"
-AUTH = "sanic_chat/upgrade/auth.py"
-READ = ("tests/upgrade/test_keys.py",)
-REFRESHED = ("tests/upgrade/test_key_refresh.py",)
-FETCHED = ("tests/upgrade/test_key_sources.py",)
+KEYS = "sanic_chat/auth/keys.py"
+REFRESH = "sanic_chat/auth/key_refresh.py"
+SOURCES = "sanic_chat/auth/key_sources.py"
+AUTH = "sanic_chat/auth/auth.py"
+READ = ("tests/auth/test_keys.py",)
+REFRESHED = ("tests/auth/test_key_refresh.py",)
+FETCHED = ("tests/auth/test_key_sources.py",)
 
 MUTANTS = (
     # -- which keys --------------------------------------------------------------------------------
@@ -62,21 +62,21 @@ MUTANTS = (
         KEYS,
         "        if id is None or not self._is_named:\n",
         "        if True:\n",
-        ("tests/upgrade/test_several_keys.py",),
+        ("tests/auth/test_several_keys.py",),
     ),
     Mutant(
         "a token without a kid does not make a server try all keys",
         AUTH,
         "        if len(possible) > MAX_TRIED_KEYS:\n",
         "        if False:\n",
-        ("tests/upgrade/test_several_keys.py",),
+        ("tests/auth/test_several_keys.py",),
     ),
     Mutant(
         "a critical header that is not understood is refused",
         AUTH,
         """"crit" not in header and """,
         "",
-        ("tests/upgrade/test_auth.py",),
+        ("tests/auth/test_auth.py",),
     ),
     # -- read anew ---------------------------------------------------------------------------------
     Mutant(

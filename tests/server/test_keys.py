@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sanic_chat.upgrade.auth import Authenticator
-from sanic_chat.upgrade.key_refresh import Keys
-from sanic_chat.upgrade.keys import parse_key_set
+from sanic_chat.auth.auth import Authenticator
+from sanic_chat.auth.key_refresh import Keys
+from sanic_chat.auth.keys import parse_key_set
 
 from ..support.clients import RawClient
 from ..support.harness import (

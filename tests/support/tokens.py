@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from sanic_chat.auth.auth import Authenticator
+from sanic_chat.auth.key_refresh import keys_of_setting
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.upgrade.auth import Authenticator
-from sanic_chat.upgrade.key_refresh import keys_of_setting
 
 from .keys import SECRET
 

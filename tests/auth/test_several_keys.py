@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from sanic_chat.auth.auth import MAX_TRIED_KEYS, Authenticator
+from sanic_chat.auth.key_refresh import Keys
+from sanic_chat.auth.keys import parse_key_set
 from sanic_chat.errors import TryAgainLater
-from sanic_chat.upgrade.auth import MAX_TRIED_KEYS, Authenticator
-from sanic_chat.upgrade.key_refresh import Keys
-from sanic_chat.upgrade.keys import parse_key_set
 
 from ..support.keys import RSA_KEY, SECRET, PrivateKey, jwk_of, new_key, public_pem, set_of
 from ..support.keys import sign as sign_with

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import pytest
 
-from sanic_chat.upgrade import key_sources
-from sanic_chat.upgrade.key_sources import KeyFile, KeyURL, Unreadable
-from sanic_chat.upgrade.keys import MAX_SET_BYTES
+from sanic_chat.auth import key_sources
+from sanic_chat.auth.key_sources import KeyFile, KeyURL, Unreadable
+from sanic_chat.auth.keys import MAX_SET_BYTES
 
 from ..support.harness import DEADLINE, wait_until
 from ..support.keys import KeyServer, hang, running_key_server, trickle

@@ -17,13 +17,12 @@ from contextlib import suppress
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
-from ..errors import TryAgainLater, UpgradeRefused
+from ..errors import TryAgainLater, Unauthorized, UpgradeRefused
 from ..protocol.identity import Identity
 from ..protocol.info import encode_info
 from ..protocol.message import MAX_SENDER_CHARACTERS, SERVER_NAME
 from ..protocol.permissions import Permissions, parse_permissions
 from ..protocol.room_name import ROOM_NAME_RULE, normalise_room_name
-from .credentials import unauthorized
 from .key_refresh import Keys
 from .keys import Key, KeySet
 
@@ -96,7 +95,7 @@ class Authenticator:
         text = token.rpartition(".")[0].encode()
         key = next((key for key in possible if key.has_signed(algorithm, text, signature)), None)
         if key is None:
-            raise unauthorized("The token's signature does not fit: another key made it")
+            raise Unauthorized("The token's signature does not fit: another key made it")
         return Verified(_parse(claims, "claims are"), algorithm, key)
 
     def _possible_keys(self, header: dict[str, Any], keys: KeySet) -> tuple[str, Sequence[Key]]:
@@ -111,18 +110,18 @@ class Authenticator:
             raise _none()
         algorithm, id = header.get("alg"), header.get("kid")
         if algorithm not in keys.algorithms:
-            raise unauthorized(
+            raise Unauthorized(
                 "The token's algorithm is not allowed; allowed is " + ", ".join(keys.algorithms)
             )
         named = keys.named(id)
         if id is not None and not named:
             self.keys.miss(id)
-            raise unauthorized("The token's key (kid) is not known here, or not yet")
+            raise Unauthorized("The token's key (kid) is not known here, or not yet")
         possible = [key for key in named if algorithm in key.algorithms]
         if not possible:
-            raise unauthorized("The token's algorithm is not that of its key (kid)")
+            raise Unauthorized("The token's algorithm is not that of its key (kid)")
         if len(possible) > MAX_TRIED_KEYS:
-            raise unauthorized("The token must name its key (kid): there are too many to try each")
+            raise Unauthorized("The token must name its key (kid): there are too many to try each")
         return algorithm, possible
 
     def identity_of(self, claims: dict[str, Any]) -> Identity:
@@ -142,50 +141,50 @@ class Authenticator:
         now = time.time()
         expiry = _moment(claims, "exp")
         if expiry is not None and expiry + self._leeway <= now:
-            raise unauthorized(
+            raise Unauthorized(
                 f"The token has expired, {_seconds(now - expiry)} s ago", "token_expired"
             )
         for claim in ("nbf", "iat"):
             begin = _moment(claims, claim)
             if begin is not None and begin - self._leeway > now:
-                raise unauthorized(
+                raise Unauthorized(
                     f"The token is not valid yet: its {claim} is {_seconds(begin - now)} s ahead"
                 )
 
     def _check_parties(self, claims: dict[str, Any]) -> None:
         if self._issuers and not _names(claims.get("iss")) & self._issuers:
-            raise unauthorized("The token's iss is missing, or no issuer that is taken here")
+            raise Unauthorized("The token's iss is missing, or no issuer that is taken here")
         if self._audiences:
             audience = claims.get("aud")
             named = set().union(
                 *map(_names, audience if isinstance(audience, list) else [audience])
             )
             if not named & self._audiences:
-                raise unauthorized("The token's aud is missing, or does not name this server")
+                raise Unauthorized("The token's aud is missing, or does not name this server")
 
     def _user(self, claims: dict[str, Any]) -> str:
         claim = self._user_claim
         user = claims.get(claim)
         if user is None:
-            raise unauthorized(f"The token has no {claim}, which is to say who the client is")
+            raise Unauthorized(f"The token has no {claim}, which is to say who the client is")
         if not _is_sender(user):
-            raise unauthorized(
+            raise Unauthorized(
                 f"The token's {claim} must be text of 1 to {MAX_SENDER_CHARACTERS} characters"
             )
         if user in RESERVED_USERS:
-            raise unauthorized(f"The token's {claim} is {user!r}, which is the name of no user")
+            raise Unauthorized(f"The token's {claim} is {user!r}, which is the name of no user")
         return str(user)
 
     def _rooms(self, claims: dict[str, Any]) -> tuple[str, ...]:
         """The rooms that the claim `join` names, each once."""
         named = claims.get("join", [])
         if not isinstance(named, list) or len(named) > self._max_rooms:
-            raise unauthorized(
+            raise Unauthorized(
                 f"The token's join must be a list of at most {self._max_rooms} rooms"
             )
         rooms = [normalise_room_name(room) if isinstance(room, str) else None for room in named]
         if None in rooms:
-            raise unauthorized(f"The token's join names what is no room: {ROOM_NAME_RULE}")
+            raise Unauthorized(f"The token's join names what is no room: {ROOM_NAME_RULE}")
         return tuple(room for room in dict.fromkeys(rooms) if room is not None)
 
 
@@ -204,7 +203,7 @@ def _parts(token: str) -> tuple[dict[str, Any], bytes, bytes]:
         raise _none()
     header, claims, signature = map(_decode, found.groups())
     if len(header) > MAX_HEADER_BYTES:
-        raise unauthorized(f"The token's header may have {MAX_HEADER_BYTES} bytes")
+        raise Unauthorized(f"The token's header may have {MAX_HEADER_BYTES} bytes")
     return _parse(header, "header is"), claims, signature
 
 
@@ -226,12 +225,12 @@ def _parse(text: bytes, part: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise _none() from None
     if not isinstance(found, dict):
-        raise unauthorized(f"The token's {part} no JSON object")
+        raise Unauthorized(f"The token's {part} no JSON object")
     return found
 
 
 def _none() -> UpgradeRefused:
-    return unauthorized("The token is no JSON Web Token")
+    return Unauthorized("The token is no JSON Web Token")
 
 
 def _moment(claims: dict[str, Any], claim: str) -> float | None:
@@ -243,7 +242,7 @@ def _moment(claims: dict[str, Any], claim: str) -> float | None:
         with suppress(OverflowError):
             if isfinite(seconds := float(moment)):
                 return seconds
-    raise unauthorized(f"The token's {claim} must be a number of seconds since 1970")
+    raise Unauthorized(f"The token's {claim} must be a number of seconds since 1970")
 
 
 def _seconds(seconds: float) -> str:
@@ -260,14 +259,14 @@ def _permissions(claims: dict[str, Any]) -> Permissions | None:
     try:
         return parse_permissions(claims["rooms"])
     except ValueError as error:
-        raise unauthorized(f"The token's rooms cannot be read: {error}") from None
+        raise Unauthorized(f"The token's rooms cannot be read: {error}") from None
 
 
 def _info(claims: dict[str, Any]) -> bytes | None:
     try:
         return encode_info(claims.get("info", {}))
     except ValueError as error:
-        raise unauthorized(f"The token's info must be {error}") from None
+        raise Unauthorized(f"The token's info must be {error}") from None
 
 
 def _is_sender(subject: object) -> bool:

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sanic_chat.auth import key_refresh
+from sanic_chat.auth.key_refresh import Keys, RefreshedKeys, keys_of_setting
+from sanic_chat.auth.key_sources import Unreadable
+from sanic_chat.auth.keys import KeySet, parse_key_set
 from sanic_chat.errors import ConfigError
-from sanic_chat.upgrade import key_refresh
-from sanic_chat.upgrade.key_refresh import Keys, RefreshedKeys, keys_of_setting
-from sanic_chat.upgrade.key_sources import Unreadable
-from sanic_chat.upgrade.keys import KeySet, parse_key_set
 
 from ..support.harness import DEADLINE, eventually
 from ..support.keys import SECRET, jwk_of, new_key, set_of

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sanic_chat.auth.keys import MAX_SET_BYTES, KeySet, key_of_setting, parse_key_set
 from sanic_chat.errors import ConfigError
-from sanic_chat.upgrade.keys import MAX_SET_BYTES, KeySet, key_of_setting, parse_key_set
 
 from ..support.keys import (
     EC_KEYS,

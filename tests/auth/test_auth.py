@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sanic_chat.auth.auth import MAX_HEADER_BYTES, Authenticator
 from sanic_chat.errors import UpgradeRefused
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.info import INFO_RULE
 from sanic_chat.protocol.message import MAX_SENDER_CHARACTERS
 from sanic_chat.protocol.room_name import ROOM_NAME_RULE
-from sanic_chat.upgrade.auth import MAX_HEADER_BYTES, Authenticator
 
 from ..support.keys import (
     EC_KEYS,
