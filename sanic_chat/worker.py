@@ -10,6 +10,7 @@ Sanic, but for the protocol's connections that it is lent.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -271,9 +272,17 @@ class Worker:
         if self.pod.cluster.lifecycle is not None:
             self.pod.cluster.lifecycle.suspect(await self.reporter.known_pods())
         self._deadlines.start()
+        if self.board is not None:
+            self.board.write()  # as early as it is ready: others may want to leave clients to it
         logger.info(
             "Pod %s: worker %s, Redis at %s", self.pod.id, self._name, self.pod.broker.endpoint
         )
+
+    def others_are_ready(self) -> bool:
+        """Whether another worker of this server was ready a second ago."""
+        entries = [] if self.board is None else self.board.collect()
+        workers = [entry.metrics for entry in entries if isinstance(entry.metrics, WorkerMetrics)]
+        return any(each.unready is None and each.process.pid != os.getpid() for each in workers)
 
     def leave(self) -> None:
         """Keep no HTTP connection alive: nobody is to come by one when the drain has begun."""

@@ -43,8 +43,7 @@ async def start_worker(app: ChatApp) -> None:
         answer_timeout=app.config.RESPONSE_TIMEOUT,
     )
     if not Sanic.test_mode:
-        end = partial(os.kill, os.getpid(), signal.SIGTERM)
-        worker.pod.cluster.removals.drain_here = end
+        worker.pod.cluster.removals.drain_here = partial(_drain, app)
     await worker.start()
     app.ctx.worker = worker
     if app.ctx.config.admin_listen is not None and not Sanic.test_mode:
@@ -81,6 +80,14 @@ def _leave(app: ChatApp) -> None:
     app.config.KEEP_ALIVE = False
     if app.ctx.worker is not None:
         app.ctx.worker.leave()
+
+
+def _drain(app: ChatApp) -> None:
+    """End as SIGTERM does; who connects meanwhile comes to another worker, if one is ready."""
+    assert app.ctx.worker is not None
+    if app.ctx.worker.others_are_ready():
+        _leave(app)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def say_ready(app: ChatApp) -> None:

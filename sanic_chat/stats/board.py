@@ -78,14 +78,14 @@ class Board:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._write()
+            self.write()
 
     def collect(self) -> list[Entry]:
         """Write this worker's metrics, and return those of all processes.
 
         What another version has written, and cannot be read, is left out, and logged.
         """
-        self._write()
+        self.write()
         entries = []
         for slot, age, content in ((it.slot, it.age, it.content) for it in self._slots.read()):
             try:
@@ -99,9 +99,10 @@ class Board:
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._tick)
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Show this worker's metrics as they are now."""
         content = encode_metrics(self._snapshot())
         try:
             self._slots.write(content)
