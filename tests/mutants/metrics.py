@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant(
         "a worker that is asked tells its own figures of this moment",
         "sanic_chat/stats/board.py",
-        "        self._write()\n        entries = []\n",
+        "        self.write()\n        entries = []\n",
         "        entries = []\n",
         ("tests/stats/test_board.py",),
     ),
