@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import gc
 import os
 import re
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,15 @@ async def inspect(request: Request) -> HTTPResponse:
     """What must not pile up, counted; first everything is let go that nobody needs."""
     pod: Pod = request.app.ctx.worker.pod
     request.app.router.get.cache_clear()  # Sanic keeps the last 1024 paths it was asked for
+    _clear_caches()
     gc.collect()
-    untrimmed = anonymous_memory()
+    untrimmed = resident_memory()
     _trim()
     return json(
         {
             "pid": os.getpid(),
-            "memory": anonymous_memory(),
+            "memory": used_memory(),
+            "resident_memory": resident_memory(),
             "untrimmed_memory": untrimmed,
             "blocks": sys.getallocatedblocks(),
             "objects": _objects(),
@@ -80,11 +84,55 @@ def _presence(pod: Pod) -> dict[str, int]:
     }
 
 
-def anonymous_memory() -> int:
+class _Mallinfo(ctypes.Structure):
+    """See mallinfo2(3)."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in _names.split()]
+
+
+def used_memory() -> int:
+    """Bytes that were allocated and not freed: by Python for small objects, else by the C library.
+
+    What both keep for later is not among them. Python gives a megabyte back only if no object is
+    left in all of it, so what a process has says little about what it needs.
+    """
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    match = re.search(r"bytes in allocated blocks\s+=\s+([\d,]+)", _malloc_stats())
+    assert match
+    heap = mallinfo()
+    return int(match[1].replace(",", "")) + int(heap.uordblks) + int(heap.hblkhd)
+
+
+def _malloc_stats() -> str:
+    """What Python knows of its small objects, which it only prints."""
+    with tempfile.TemporaryFile() as file:
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            sys._debugmallocstats()
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        file.seek(0)
+        return file.read().decode()
+
+
+def resident_memory() -> int:
     """Bytes of this process that are no file's: heap, stacks, buffers."""
     match = re.search(r"Anonymous:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())
     assert match
     return int(match[1]) * 1024
+
+
+def _clear_caches() -> None:
+    """Forget what this package remembers of the last 1024 rooms, say: it takes minutes to fill."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("sanic_chat."):
+            for thing in vars(module).values():
+                if isinstance(thing, functools._lru_cache_wrapper):
+                    thing.cache_clear()
 
 
 def _trim() -> None:
