@@ -107,7 +107,7 @@ def test_no_file_is_needed(
     start_server: StartServer, shared_redis: RedisProcess, tmp_path: Path
 ) -> None:
     """With a REDIS_URL the server makes no file at all."""
-    start_server(workers=2, REDIS_URL=shared_redis.url, TMPDIR=str(tmp_path))
+    start_server(REDIS_URL=shared_redis.url, TMPDIR=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,12 +163,12 @@ def test_a_process_cannot_be_made_for_a_while(
     start_server: StartServer, shared_redis: RedisProcess
 ) -> None:
     """It is tried again with growing pauses, and the log says why it failed."""
-    server = start_server(workers=2, REDIS_URL=shared_redis.url)
+    server = start_server(REDIS_URL=shared_redis.url)
     allow_descriptors(server.pid, 3)
     kill(server)
     logs(server, "Restarting in 1 s: worker")
     allow_descriptors(server.pid, 1024)
-    server.wait_ready(3)
+    server.wait_ready(2)
     assert "could not be made: [Errno 24] Too many open files" in server.log
     assert "Traceback" not in server.log
     wait_until(lambda: worker_ends(server) == {"died": 1, "not_made": 1}, "the metrics tell it")
@@ -199,7 +199,7 @@ def test_the_first_process_cannot_be_made(start_server: StartServer, tmp_path: P
 def fill(app):
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 4096))
 """
-    server = start_server(workers=2, wait=False, **program(tmp_path, text))
+    server = start_server(wait=False, **program(tmp_path, text))
     has_given_up(server, "a worker could not be made: .*Too many open files")
     assert "Traceback" not in server.log
 
@@ -253,12 +253,11 @@ async def test_the_watch_itself_fails(
     start_server: StartServer, tmp_path: Path, name: str, why: str
 ) -> None:
     """The server drains and ends with exit code 1, and the log has the reason."""
-    server = start_server(workers=2, **program(tmp_path, FAILS.format(name=name)))
-    clients = await server.connect_to_pods(2)
+    server = start_server(**program(tmp_path, FAILS.format(name=name)))
+    client = await server.connect()
     descendants = server.descendants()
     (tmp_path / "fault").touch()
-    for client in clients.values():
-        assert await close_code(client) == GOING_AWAY
+    assert await close_code(client) == GOING_AWAY
     await asyncio.to_thread(has_given_up, server, why)
     assert "RuntimeError: by order" in server.log
     assert not any(map(is_alive, descendants))

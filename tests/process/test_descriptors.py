@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
@@ -90,7 +90,7 @@ async def test_clients_take_all_descriptors(
     start_server: StartServer, shared_redis: RedisProcess, uvloop: str
 ) -> None:
     """Sessions go on, new clients get 503, probes are answered, and all is well when some leave."""
-    server = start_server(REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop)
+    server = start_server("--single-process", REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop)
     [worker] = server.worker_pids
     room = f"room-{uuid4()}"
     async with (
@@ -144,7 +144,10 @@ async def test_numbers_become_free_below(
     Otherwise clients get what is kept for checks, as in a crowd whose refused ones leave.
     """
     server = start_server(
-        REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop, command=within(200, 200)
+        "--single-process",
+        REDIS_URL=shared_redis.url,
+        SANIC_USE_UVLOOP=uvloop,
+        command=within(200, 200),
     )
     async with AsyncExitStack() as served:
         async with AsyncExitStack() as below:
@@ -169,7 +172,10 @@ async def test_numbers_become_free_below(
 async def test_told_why(start_server: StartServer, shared_redis: RedisProcess, uvloop: str) -> None:
     """Refused clients that are told why take descriptors from nobody, however many come."""
     server = start_server(
-        REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop, command=within(200, 200)
+        "--single-process",
+        REDIS_URL=shared_redis.url,
+        SANIC_USE_UVLOOP=uvloop,
+        command=within(200, 200),
     )
 
     async with AsyncExitStack() as stack:
@@ -194,7 +200,7 @@ async def test_something_else_takes_all_descriptors(
     start_server: StartServer, shared_redis: RedisProcess, uvloop: str
 ) -> None:
     """Connections that cannot be accepted are one line in the log, and stop nothing."""
-    server = start_server(REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop)
+    server = start_server("--single-process", REDIS_URL=shared_redis.url, SANIC_USE_UVLOOP=uvloop)
     [worker] = server.worker_pids
     async with server.connect(f"room-{uuid4()}") as client, AsyncExitStack() as stack:
         limit_descriptors(worker, 5)
@@ -217,6 +223,7 @@ async def test_idle_connections_make_room(
 ) -> None:
     """Connections without a request take descriptors from nobody: the oldest of them go."""
     server = start_server(
+        "--single-process",
         REDIS_URL=shared_redis.url,
         SANIC_USE_UVLOOP=uvloop,
         command=within(200, 200),
@@ -258,18 +265,19 @@ def test_the_limit_is_raised(
     ],
 )
 def test_a_limit_that_is_too_low(
-    shared_redis: RedisProcess, clients: str, warning: str | None
+    start_server: StartServer, shared_redis: RedisProcess, clients: str, warning: str | None
 ) -> None:
     """A limit below what the clients of a worker need is told at the start, with the numbers."""
-    environment = {"REDIS_URL": shared_redis.url, "CHAT_MAX_CONNECTIONS": clients}
-    with closing(ServerProcess(environment=environment, command=within(2000, 2000))) as server:
-        wait_until(lambda: "Starting worker" in server.log, "it starts")
-        told = [line for line in server.log.splitlines() if "(`ulimit -n`)" in line]
-        assert len(told) == (warning is not None)
-        if warning is not None:
-            assert "a worker may open 2000 files (`ulimit -n`), which " + warning in told[0]
-        server.wait_ready()
-        server.stop()
+    server = start_server(
+        "--single-process",
+        command=within(2000, 2000),
+        REDIS_URL=shared_redis.url,
+        CHAT_MAX_CONNECTIONS=clients,
+    )
+    told = [line for line in server.log.splitlines() if "(`ulimit -n`)" in line]
+    assert len(told) == (warning is not None)
+    if warning is not None:
+        assert "a worker may open 2000 files (`ulimit -n`), which " + warning in told[0]
 
 
 # -- the count alone ---------------------------------------------------------------------------

@@ -383,7 +383,7 @@ async def test_a_frozen_server_is_not_taken_for_hanging(
 
 def test_a_worker_that_hangs_does_not_hang_the_stop(start_server: StartServer) -> None:
     """A worker that does not stop is killed 5 s after the time its drain may take."""
-    server = start_server(workers=2, CHAT_DRAIN_TIMEOUT="0.5")
+    server = start_server(CHAT_DRAIN_TIMEOUT="0.5")
     server.descendants()
     os.kill(server.worker_pids[0], signal.SIGSTOP)
     began = time.monotonic()

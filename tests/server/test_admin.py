@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from ..support.backend import API_KEYS, SECRETS, backend, bearer
-from ..support.clients import RawClient
+from ..support.clients import RawClient, running_server
 from ..support.command import run
 from ..support.harness import (
     NO_TLS,
     RedisProcess,
     ServerProcess,
-    StartServer,
     free_port,
     wait_until,
 )
@@ -48,16 +48,16 @@ class TwoPorts:
         return {httpx.get(f"{self.http}/health", verify=NO_TLS).json()["pod_id"] for _ in range(50)}
 
 
-@pytest.fixture
-def two_ports(start_server: StartServer, shared_redis: RedisProcess) -> TwoPorts:
+@pytest.fixture(scope="module")
+def two_ports(shared_redis: RedisProcess) -> Iterator[TwoPorts]:
     port = free_port()
-    server = start_server(
+    with running_server(
         workers=2,
         REDIS_URL=shared_redis.url,
         CHAT_API_KEYS=API_KEYS,
         CHAT_ADMIN_LISTEN=f"127.0.0.1:{port}",
-    )
-    return TwoPorts(server, port)
+    ) as server:
+        yield TwoPorts(server, port)
 
 
 async def test_what_is_where(two_ports, room):
@@ -91,7 +91,8 @@ def test_all_workers_answer(two_ports):
     """Both, also one that has taken the place of one that was killed, or after a reload."""
     wait_until(lambda: len(two_ports.pods()) == 2, "both workers answer")
     before = two_ports.pods()
-    os.kill(two_ports.server.worker_pids[0], signal.SIGKILL)
+    [*_, victim, _] = two_ports.server.worker_pids
+    os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len(two_ports.pods() | before) == 3, "the new worker answers")
     known = two_ports.pods() | before
     two_ports.server.signal(signal.SIGHUP)

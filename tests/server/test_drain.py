@@ -184,7 +184,7 @@ async def test_what_redis_had_before_the_close_arrives(
 ) -> None:
     """Messages that a pod has not read from Redis yet, when a session is due, still come first."""
     room = "drain-unread"
-    server = start_server(REDIS_URL=shared_redis.url, CHAT_DRAIN_GRACE="1")
+    server = start_server("--single-process", REDIS_URL=shared_redis.url, CHAT_DRAIN_GRACE="1")
     (worker,) = server.worker_pids
     clients = await connect_all(server.port, [f"/ws/{room}"] * 20)
     messages = range(500)  # more than one read takes
@@ -214,7 +214,7 @@ async def test_during_the_grace_clients_are_served(
 ) -> None:
     """/ready is 503 for CHAT_DRAIN_GRACE, and a bit of overlap, before the first close frame."""
     room = "drain-grace"
-    server = start_server(REDIS_URL=shared_redis.url, CHAT_DRAIN_GRACE="1.5")
+    server = start_server("--single-process", REDIS_URL=shared_redis.url, CHAT_DRAIN_GRACE="1.5")
     told, talker = await connect_all(server.port, [f"/ws/{room}?events=system", f"/ws/{room}"])
     server.signal(signal.SIGTERM)
     await eventually(lambda: told.drain is not None, "the drain is announced")
@@ -238,6 +238,7 @@ async def test_who_leaves_as_told_is_not_waited_for(
 ) -> None:
     """Few clients do not take the whole window, and no client at all takes no grace either."""
     server = start_server(
+        "--single-process",
         REDIS_URL=shared_redis.url,
         CHAT_DRAIN_TIMEOUT="5",
         CHAT_DRAIN_WINDOW="3",

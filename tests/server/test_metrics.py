@@ -375,7 +375,7 @@ async def test_a_single_process(start_server: StartServer, shared_redis: RedisPr
 async def test_without_memory_to_share(start_server: StartServer, shared_redis: RedisProcess):
     """The server serves; the log, and who asks for metrics, is told why there are none."""
     command = ("sh", "-c", f'ulimit -f 4096; exec {sys.executable} -m sanic server.py "$@"', "sh")
-    server = start_server(workers=2, REDIS_URL=shared_redis.url, command=command)
+    server = start_server(REDIS_URL=shared_redis.url, command=command)
     answer = server.get("/metrics")
     assert (answer.status_code, answer.json()["code"]) == (503, "no_shared_memory")
     assert server.log.count("There will be no metrics") == 1

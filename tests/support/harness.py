@@ -219,13 +219,13 @@ class ServerProcess:
             arguments += ("--cert", str(certificate.pem), "--key", str(certificate.key))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         command = command or (sys.executable, "-m", "sanic", "server.py")
-        inherited = without_httpx(without_settings(os.environ))
+        inherited = without_settings(os.environ)
         if os.environ.get("SANIC_CHAT_TEST_LOOP") == "asyncio":
             inherited["SANIC_USE_UVLOOP"] = "false"
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port), *arguments],
             cwd=cwd,
-            env={**inherited, "PYTHONUNBUFFERED": "1", **environment},
+            env=without_httpx({**inherited, "PYTHONUNBUFFERED": "1", **environment}),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
