@@ -20,7 +20,8 @@ from ..protocol import lifecycle as events
 from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
 from ..session.handler import Ending
-from ..session.session import Session, State
+from ..session.inbound import State
+from ..session.session import Session
 from .control import MAX_PODS, Control
 
 LOST_SECONDS = 10.0

@@ -14,7 +14,8 @@ from functools import partial
 
 from ..hub.hub import Hub
 from ..protocol.events import Event
-from ..session.session import Hold, Session
+from ..session.inbound import Hold
+from ..session.session import Session
 from .notifier import Notifier
 
 MAX_WAITING = 128

@@ -28,7 +28,8 @@ from ..protocol.envelope import parse_envelope
 from ..protocol.frames import text_frame
 from ..protocol.message import MESSAGE_HEAD, MESSAGE_OVERHEAD_BYTES, encode_fields, json_text
 from ..protocol.stamp import Stamper
-from ..session.session import Session, State
+from ..session.inbound import State
+from ..session.session import Session
 from ..stats.histogram import SECONDS, Histogram
 from .answers import Answers
 from .backpressure import Backpressure

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from ..broker.publisher import Asked
 from ..hub.channel import Channel
 from ..protocol import events
-from ..session.session import Hold, Session, State
+from ..session.inbound import Hold, State
+from ..session.session import Session
 from .notifier import Notifier
 
 MAX_WAITING = 256

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 
 from ..protocol.frames import ping_frame
-from .session import Session, State
+from .inbound import State
+from .session import Session
 
 LOOKS = 12
 """The looks at each session within the timeout. A dead one is gone after 11/12 to 12/12 of it."""

@@ -22,10 +22,8 @@ from ..logs.logger import logger
 from ..protocol.frames import CloseCode, close_frame, parse_close
 from ..protocol.identity import Identity
 from .handler import EndedBy, Ending, SessionHandler
-from .inbound import Hold, Inbound, State
+from .inbound import Inbound, State
 from .send_queue import SendQueue
-
-__all__ = ["Hold", "Session", "State"]
 
 _by_server = partial(Ending, EndedBy.SERVER)
 

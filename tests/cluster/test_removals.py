@@ -16,7 +16,7 @@ from sanic_chat.cluster.removals import DISCONNECT, PER_TURN
 from sanic_chat.protocol.cluster import Removal
 from sanic_chat.protocol.frames import parse_close
 from sanic_chat.protocol.identity import Identity
-from sanic_chat.session.session import State
+from sanic_chat.session.inbound import State
 
 from ..support.frames import take_server_frame
 from ..support.harness import DEADLINE, RedisProcess, eventually

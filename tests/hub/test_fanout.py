@@ -6,7 +6,8 @@ import pytest
 
 from sanic_chat.hub.channel import Channel
 from sanic_chat.protocol.frames import CloseCode
-from sanic_chat.session.session import Session, State
+from sanic_chat.session.inbound import State
+from sanic_chat.session.session import Session
 
 from ..support.frames import server_frames
 from ..support.hub import Announcer, HubHandler, deliver, explode, short_stack

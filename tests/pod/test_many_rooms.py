@@ -24,7 +24,8 @@ from sanic_chat.config.settings import Config
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.presence import presence
 from sanic_chat.protocol.personal_room import resolve
-from sanic_chat.session.session import Session, State
+from sanic_chat.session.inbound import State
+from sanic_chat.session.session import Session
 from sanic_chat.worker import Worker
 
 from ..support.frames import client_frame

@@ -29,7 +29,8 @@ from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.message import json_text
 from sanic_chat.protocol.permissions import parse_permissions
 from sanic_chat.protocol.personal_room import personal_room, resolve
-from sanic_chat.session.session import Session, State
+from sanic_chat.session.inbound import State
+from sanic_chat.session.session import Session
 from sanic_chat.worker import Worker
 
 from ..support.frames import client_frame

@@ -14,7 +14,8 @@ from sanic_chat.pod import receipts as module
 from sanic_chat.pod.notifier import Notifier
 from sanic_chat.pod.receipts import MAX_WAITING, Receipts
 from sanic_chat.protocol.stamp import Stamper
-from sanic_chat.session.session import Hold, Session, State
+from sanic_chat.session.inbound import Hold, State
+from sanic_chat.session.session import Session
 
 from ..support.harness import eventually
 from ..support.hub import HubHandler, channel_of

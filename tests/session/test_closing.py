@@ -7,8 +7,7 @@ from contextlib import suppress
 import pytest
 
 from sanic_chat.protocol.frames import CLOSE, TEXT, CloseCode, text_frame
-from sanic_chat.session.inbound import CLOSING_BYTES
-from sanic_chat.session.session import State
+from sanic_chat.session.inbound import CLOSING_BYTES, State
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

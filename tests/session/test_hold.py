@@ -8,8 +8,8 @@ import pytest
 
 from sanic_chat.protocol.frames import PONG, CloseCode
 from sanic_chat.session.heartbeat import LOOKS, Heartbeat
-from sanic_chat.session.inbound import BYTES_PER_TURN, FRAMES_PER_TURN
-from sanic_chat.session.session import Hold, Session, State
+from sanic_chat.session.inbound import BYTES_PER_TURN, FRAMES_PER_TURN, Hold, State
+from sanic_chat.session.session import Session
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

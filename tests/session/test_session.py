@@ -11,7 +11,8 @@ import pytest
 
 from sanic_chat.hub.channel import Channel
 from sanic_chat.protocol.frames import PING, PONG, TEXT, CloseCode, ping_frame, text_frame
-from sanic_chat.session.session import Session, State
+from sanic_chat.session.inbound import State
+from sanic_chat.session.session import Session
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

@@ -18,8 +18,9 @@ import uvloop
 from sanic_chat.protocol.frames import CLOSE, TEXT, text_frame
 from sanic_chat.protocol.parser import FrameLimits
 from sanic_chat.session.handler import Ending
+from sanic_chat.session.inbound import State
 from sanic_chat.session.send_queue import Missed, SendQueuePool
-from sanic_chat.session.session import Session, State
+from sanic_chat.session.session import Session
 
 from .frames import client_frame, take_server_frame
 from .harness import DEADLINE, eventually
