@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from random import Random
@@ -77,6 +77,8 @@ class Truth:
     """The time from which on all know of such pods, and of those that died."""
     noisy_until: float = 0.0
     """Words may have been lost; see `CALM_SECONDS`."""
+    deaf: list[tuple[str, float, float]] = field(default_factory=list)
+    """The IDs of pods that heard nothing, and from when till when."""
     absences: dict[tuple[str, str], list[Absence]] = field(default_factory=dict)
 
     def users(self, room: str) -> dict[str, list[Client]]:
@@ -120,6 +122,20 @@ class Truth:
             if absences[-1].end < inf:
                 absences.append(Absence(now, hold, now))
 
+    def as_known_on(self, pod: ModelPod, absences: list[Absence]) -> list[Absence]:
+        """The absences of a user as a pod knows them that did not hear of a return in between."""
+        known = absences[:1]
+        for absence in absences[1:]:
+            back, gone_again = known[-1].end + HEARD_SECONDS, absence.begin - HEARD_SECONDS
+            if any(
+                pod_id == pod.id and begin <= back and gone_again <= end
+                for pod_id, begin, end in self.deaf
+            ):
+                known[-1] = replace(known[-1], end=absence.end)
+            else:
+                known.append(absence)
+        return known
+
     def judge(self, client: Client, event: dict[str, Any]) -> None:
         """A client is told only what is so."""
         room, now = event["room"], self.clock.now
@@ -133,14 +149,15 @@ class Truth:
         if seen.complete and now - seen.since > 1.0 and all_are_heard:
             told += [each["user"] for each in event["joined"]]
         for user in told:
+            absences = self.absences[room, user]
             assert any(
                 absence.end >= client.pod.process.heard_until(2.0) - late
                 and (
                     min(absence.end, now) - absence.begin >= absence.hold - early
                     or absence.begin < seen.since  # it knows at most of earlier holds
                 )
-                for absence in self.absences[room, user]
-            ), f"{user} was not away for long enough: {self.absences[room, user]} {event}"
+                for absence in (*absences, *self.as_known_on(client.pod, absences))
+            ), f"{user} was not away for long enough: {absences} {event}"
 
 
 class PresenceMachine(RuleBasedStateMachine):
@@ -330,6 +347,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.random.seed(seed)
         pod = self.pod()
         self.noise(seconds)
+        if direction == "is_subscribed":
+            self.truth.deaf.append((pod.id, self.clock.now, self.clock.now + seconds))
         setattr(self.bus.links[pod.id], direction, False)
         if is_noticed and not pod.process.is_frozen:
             pod.cut_off()
