@@ -1,5 +1,5 @@
 """Presence: joins and leaves of a room, told to the sessions that asked for it, on all pods.
 
-Joins and leaves are gathered for a while, and published on a channel of the room's own. Must not
-know who listens.
+Joins and leaves of all rooms are gathered for a while, and told to other pods in one stream. Must
+not know how words get there.
 """
