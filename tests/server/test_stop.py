@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from ..support.cases import FORMS, LOOPS, crossed
+from ..support.cases import FORMS, LOOPS, crossed, sampled
 from ..support.clients import RawClient
 from ..support.frames import client_frame, server_frames
 from ..support.harness import (
@@ -238,7 +238,7 @@ async def test_a_redis_that_is_away_does_not_hang_the_stop(
     assert await stopping < SLOW * 4
 
 
-@pytest.mark.parametrize("pause", [0, 0.01, 0.03, 0.1], ids="{} s".format)
+@crossed(pause=sampled({f"{pause} s": pause for pause in (0, 0.01, 0.03, 0.1)}))
 def test_a_stop_right_after_the_start(
     start_server: StartServer, shared_redis: RedisProcess, pause: float
 ) -> None:
@@ -326,7 +326,8 @@ def stops_while_starting(server: ServerProcess, number: int, send: Send) -> None
 
 
 @crossed(
-    delay={f"{delay} s": delay for delay in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)}, number=SIGNALS
+    delay=sampled({f"{delay} s": delay for delay in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)}),
+    number=SIGNALS,
 )
 def test_a_signal_while_it_starts(
     start_server: StartServer, delay: float, number: signal.Signals

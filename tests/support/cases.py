@@ -30,6 +30,11 @@ def crossed(**values: Mapping[str, Any]) -> pytest.MarkDecorator:
     )
 
 
+def sampled(values: Mapping[str, Any], every: int = 2) -> Mapping[str, Any]:
+    """Every second of values that differ in degree only; with EVERY_CASE=1 all of them."""
+    return values if EVERY_CASE else dict(list(values.items())[::every])
+
+
 LOOPS = {"uvloop": "true", "asyncio": "false"}
 """Values of SANIC_USE_UVLOOP."""
 FORMS: dict[str, tuple[str, ...]] = {"workers": (), "single process": ("--single-process",)}
