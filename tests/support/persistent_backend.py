@@ -12,10 +12,10 @@ from .backend import Backend, backend
 from .harness import DEADLINE, ServerProcess
 from .outcome import DUPLICATE, NO_ANSWER, PUBLISHED, Publication
 
-AT_A_TIME = 8
-EVERY_SECONDS = 0.3
+AT_A_TIME = 4
+EVERY_SECONDS = 0.15
 """The pause between two messages of one of so many."""
-RETRY_SECONDS = 0.2
+RETRY_SECONDS = 0.4
 """The pause before it is tried again: less than Retry-After, as an impatient backend has it."""
 PATIENCE_SECONDS = 5.0
 """The time for which an answer is waited for. Two seconds are promised, and machines are busy."""
