@@ -239,7 +239,8 @@ async def run(fault: Fault, stage: Stage) -> Outcome:
                 await crowd.check_rooms(admin, pod_ids)
         before = _Resources.of(stage)
         talk = [asyncio.create_task(crowd.talk(pod, fault.rate)) for pod in PODS]
-        async with publishing(stage.servers, crowd.lobby) as publications:
+        backend = publishing(stage.servers, crowd.lobby, rate=fault.rate / 2)
+        async with backend as publications:
             await asyncio.sleep(CALM_SECONDS)
 
             stage.struck_at = time.monotonic()

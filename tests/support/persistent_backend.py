@@ -13,8 +13,7 @@ from .harness import DEADLINE, ServerProcess
 from .outcome import DUPLICATE, NO_ANSWER, PUBLISHED, Publication
 
 AT_A_TIME = 4
-EVERY_SECONDS = 0.15
-"""The pause between two messages of one of so many."""
+MOST_PER_SECOND = 25
 RETRY_SECONDS = 0.4
 """The pause before it is tried again: less than Retry-After, as an impatient backend has it."""
 PATIENCE_SECONDS = 5.0
@@ -25,22 +24,26 @@ NOT_NOW = {"unavailable", "congested", "unconfirmed", "redis_refuses"}
 
 @asynccontextmanager
 async def publishing(
-    servers: Sequence[ServerProcess], room: str
+    servers: Sequence[ServerProcess], room: str, *, rate: float
 ) -> AsyncIterator[list[Publication]]:
-    """Publish to a room meanwhile, by turns over all servers; at the end all has been answered."""
+    """Publish to a room meanwhile, by turns over all servers; at the end all has been answered.
+
+    `rate`: messages a second, unless it has to wait for answers.
+    """
+    pause = AT_A_TIME / min(rate, MOST_PER_SECOND)
     publications: list[Publication] = []
     is_over = asyncio.Event()
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         pods = [await stack.enter_async_context(backend(server.http)) for server in servers]
 
         async def one_after_the_other(first: int) -> None:
-            await asyncio.sleep(first * EVERY_SECONDS / AT_A_TIME)
+            await asyncio.sleep(first * pause / AT_A_TIME)
             while not is_over.is_set():
                 publication = Publication(str(uuid4()))
                 publications.append(publication)
                 turn = first + len(publications)
                 await _publish(publication, room, [*pods[turn % 2 :], *pods[: turn % 2]])
-                await asyncio.sleep(EVERY_SECONDS)
+                await asyncio.sleep(pause)
 
         tasks = [group.create_task(one_after_the_other(number)) for number in range(AT_A_TIME)]
         yield publications
