@@ -36,8 +36,11 @@ _TOKEN = re.compile(
         \s? ["'[]{0,2}
     |   # RFC 6750, and the same as a WebSocket subprotocol.
         \b bearer (?: [\s.:=+"'] | %20 ){1,4} (?= [^\s&,]{8} )
-    |   # A key of the HTTP API as it is written in a setting.
+    |   # A key of the HTTP API as it is written in a setting, or in a URL by mistake.
         (?: publish | read | admin ) \s? : \s? (?= [\w.~+/=-]{32} )
+    |   (?: (?:k|%[46]b) (?:e|%[46]5) (?:y|%[57]9)
+        |   (?:s|%[57]3) (?:e|%[46]5) (?:c|%[46]3) (?:r|%[57]2) (?:e|%[46]5) (?:t|%[57]4) )
+        (?: = | %(?:25){0,2}3d ) (?= [\w.~+/=%-]{32} )
     |   # A JSON Web Token by itself: base64url of a JSON object, and two more parts.
         (?<! [\w-] ) (?= e(?:yJ|yA|wo|w0) [\w-]{8,}+ \. [\w-]++ \. )
     )
@@ -52,8 +55,8 @@ _CLOSERS = "\"')]}>,;"
 def redact(text: str) -> str:
     """Replace every token in `text` by `HIDDEN`, up to the next blank or `&`.
 
-    A token is what follows `token=`, `"token":` or `Bearer`, or the scopes of an API key, or has
-    the form of a JSON Web Token.
+    A token is what follows `token=`, `"token":` or `Bearer`, or the scopes of an API key, or is as
+    long as one and follows `key=` or `secret=`, or has the form of a JSON Web Token.
     """
     return _TOKEN.sub(_hide, text)
 

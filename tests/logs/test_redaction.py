@@ -54,6 +54,9 @@ JWT = f"{HEAD}.{CLAIMS}.{SIGNATURE}"
         ("Bearer%20{}", "Bearer%20***"),
         ("sanic-chat.v1, bearer.{}", "sanic-chat.v1, bearer.***"),
         ("CHAT_API_KEYS=web:read+publish:{}{}{}", "CHAT_API_KEYS=web:read+publish:***"),
+        ("/rooms?key={}{}{}&limit=1", "/rooms?key=***&limit=1"),
+        ("/rooms?api_K%65y={}{}{}", "/rooms?api_K%65y=***"),
+        ("/rooms?next=%3Fsecret%3D{}{}{}", "/rooms?next=%3Fsecret%3D***"),
         ("nothing to hide in %r", "nothing to hide in %r"),
     ],
 )  # fmt: skip
@@ -80,6 +83,7 @@ def test_a_json_web_token(text: str) -> None:
         "eyJ.eyJ.eyJ",
         "internal-eyJournal-balancer-1234567890.eu-west-1.elb.amazonaws.com",
         "/ws?room=token",
+        "/rooms?key=lobby and no secret=yes",
         "Réfusé: « token »",
     ],
 )

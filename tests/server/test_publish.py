@@ -139,6 +139,7 @@ async def test_keys_in_no_log(server):
     async with backend(server.http, SECRETS["publish"]) as program:
         assert (await program.publish(1, room="a")).status_code == 200
         assert (await program.post("/publish", b"{")).status_code == 400
+        assert (await program.get("/rooms", key=SECRET, secret=SECRET)).status_code == 403
     assert "POST" in server.log, "it is a log of all requests"
     assert not [secret for secret in (SECRET, *SECRETS.values()) if secret in server.log]
 
