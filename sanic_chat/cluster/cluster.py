@@ -104,6 +104,11 @@ class Cluster:
         if self.lifecycle is not None:
             self.lifecycle.tell_all()
 
+    def untold(self) -> None:
+        """Tell backends anew: something that they were told has perhaps not arrived."""
+        if self.lifecycle is not None:
+            self.lifecycle.untold()
+
     def close(self) -> None:
         """Ask nothing of our own accord any more, and tell backends nothing."""
         self.revocations.close()

@@ -39,11 +39,17 @@ PER_TURN = 128
 PAUSE_SECONDS = 0.05
 """The wait, between turns, while Redis does not keep up."""
 
+RETELL_SECONDS = 60.0
+"""The least time between two times that all is told because Redis has refused something."""
+
+UNTOLD = (None, b"")
+"""The receipt of what is told of sessions: that of no session."""
+
 LOST = "lost"
 """The kind of what a pod is told that was lost, and is heard again."""
 
-Publish = Callable[[bytes, bytes, None, bytes], None]
-"""`Publisher.publish`, without a receipt."""
+Publish = Callable[[bytes, bytes, tuple[None, bytes] | None, bytes], None]
+"""`Publisher.publish`."""
 
 
 class Lifecycle:
@@ -80,6 +86,8 @@ class Lifecycle:
         self._last_tick = self._sure_since = time.monotonic()
         self._telling: asyncio.Task[None] | None = None
         self._tell_again = False
+        self._is_untold = False
+        self._retell_at = 0.0
         control.on_goodbye.append(self._said_goodbye)
         control.handle(LOST, lambda pod_id, content: self.tell_all())
 
@@ -93,8 +101,13 @@ class Lifecycle:
         """Tell that a session has ended."""
         self._tell(events.closed(session.sender, session.client_id, ending.told_code))
 
+    def untold(self) -> None:
+        """Tell all anew, soon: something that was told of sessions has perhaps not arrived."""
+        self._is_untold = True
+
     def tell_all(self) -> None:
         """Tell of all sessions that there are, so that whoever listens may begin anew."""
+        self._is_untold = False
         self._tell_again = True
         if self._telling is None or self._telling.done():
             self._telling = self._loop.create_task(self._tell_all(), name="lifecycle")
@@ -112,7 +125,7 @@ class Lifecycle:
             await asyncio.sleep(TICK_SECONDS)  # the least time between two of them
 
     def _tell(self, event: bytes) -> None:
-        self._publish(self._channel, event, None, self._head)
+        self._publish(self._channel, event, UNTOLD, self._head)
 
     # -- other pods ----------------------------------------------------------------------------
 
@@ -137,10 +150,14 @@ class Lifecycle:
         now = time.monotonic()
         was_frozen = now - self._last_tick > STALL_SECONDS
         self._last_tick = now
-        if was_frozen or not self._is_proven():
+        is_proven = self._is_proven()
+        if was_frozen or not is_proven:
             self._sure_since = now
         if was_frozen:
             self.tell_all()  # who has told that this pod was lost may be gone
+        elif self._is_untold and is_proven and now >= self._retell_at:
+            self._retell_at = now + RETELL_SECONDS
+            self.tell_all()
         for pod_id, heard_at in {**self._suspects, **self._control.heard}.items():
             if now - max(heard_at, self._sure_since) > LOST_SECONDS:
                 self._bury(pod_id, now - heard_at)

@@ -51,8 +51,9 @@ _UNAVAILABLE = {
 class BrokerEvents:
     """The `BrokerHandler` of a pod.
 
-    `on_reached()` is called when other pods are reached for the first time, or again. `listeners`
-    are further channels for good, and what is called when anything is published there.
+    `on_reached()` is called when other pods are reached for the first time, or again, and
+    `on_untold()` when what a backend was told has perhaps not arrived. `listeners` are further
+    channels for good, and what is called when anything is published there.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class BrokerEvents:
         load: Load,
         backpressure: Backpressure[Channel | None],
         on_reached: Callable[[], None],
+        on_untold: Callable[[], None],
         listeners: Mapping[bytes, Callable[[], None]],
         dropped: Counter[str],
         max_message_bytes: int,
@@ -100,6 +102,7 @@ class BrokerEvents:
         self._load = load
         self._backpressure = backpressure
         self._on_reached = on_reached
+        self._on_untold = on_untold
         self._listeners = listeners
         self._dropped = dropped
         self._max_envelope_bytes = max_message_bytes + MESSAGE_OVERHEAD_BYTES
@@ -150,8 +153,11 @@ class BrokerEvents:
             self._backpressure.hold(self.overload, channel)
 
     def envelope_dropped(
-        self, why: Drop, session: Session, id: bytes, has_asked: bool = False
+        self, why: Drop, session: Session | None, id: bytes, has_asked: bool = False
     ) -> None:
+        if session is None:
+            self._on_untold()
+            return
         if has_asked:
             self._receipts.not_published(session, id, _UNAVAILABLE[why])
             return

@@ -241,6 +241,7 @@ class Pod:
             load=self.load,
             backpressure=self.backpressure,
             on_reached=self.cluster.reached,
+            on_untold=self.cluster.untold,
             listeners=self.cluster.listeners,
             dropped=self.dropped,
             max_message_bytes=limits.max_message_bytes,

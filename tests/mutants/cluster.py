@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "no pod is lost because of an outage",
         "sanic_chat/cluster/lifecycle.py",
-        "        if was_frozen or not self._is_proven():",
+        "        if was_frozen or not is_proven:",
         "        if was_frozen:",
         LIFECYCLE,
     ),

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 
 from sanic_chat.cluster.lifecycle import LOST_SECONDS
 
+from ..support.clients import RedisProxy, behave
 from ..support.harness import (
     DEADLINE,
     ROOT,
@@ -22,6 +23,7 @@ from ..support.harness import (
     RedisProcess,
     ServerProcess,
     StartServer,
+    eventually,
     receive_event,
     without_settings,
 )
@@ -145,6 +147,33 @@ async def test_who_told_that_a_pod_is_lost_is_gone(
         await online.becomes("anna")
         await anna.close()
         bert.transport.abort()
+
+
+async def test_redis_refuses_for_a_moment(redis: RedisProcess, start_server: StartServer) -> None:
+    """A client of whose end Redis took no word is not online for good: all is told anew."""
+    refused = 0
+
+    def refuse(command: str) -> bytes | None:
+        nonlocal refused
+        if command != "PUBLISH":
+            return None
+        refused += 1
+        return b"-NOPERM not now\r\n"
+
+    with RedisProxy(redis.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        server = start_server("--single-process", REDIS_URL=url, **SETTINGS)
+        async with table(redis) as online:
+            _, anna = await connect(server, "anna")
+            _, bert = await connect(server, "bert")
+            await online.becomes("anna", "bert")
+            proxy.misbehaviour = refuse
+            await anna.close()
+            await eventually(lambda: refused, "it is refused")
+            proxy.misbehaviour = behave
+            await online.becomes("bert")
+            await bert.close()
+            await online.becomes()
 
 
 async def test_the_only_pod_is_killed(redis: RedisProcess, start_server: StartServer) -> None:
