@@ -165,7 +165,7 @@ class Removals:
         if not self._recent.note(removal):
             return 0
         if removal.user is None:
-            sessions = self._with_client_id(removal.client_id)
+            sessions = self._with_client_id(removal.client_id or "")
         else:
             at = time.monotonic() - removal.seconds_ago
             if self.kick_of(removal.user, at) is None:
@@ -184,10 +184,12 @@ class Removals:
         self._close(sessions, removal.code, removal.reason)
         return len(sessions)
 
-    def _with_client_id(self, client_id: str | None) -> list[Session]:
+    def _with_client_id(self, client_id: str) -> list[Session]:
         # A register would cost each session more than this costs a question: 2 ms for 50 000.
         sessions = cast("dict[Session, None]", self._hub.everyone.members)
-        return [session for session in sessions if session.client_id == client_id][:1]
+        with_tokens = (session for session in sessions if session.identity is not None)
+        found = (*self._sessions_of(client_id), *with_tokens)  # else it is the user's ID
+        return [session for session in found if session.client_id == client_id][:1]
 
     def _close(
         self, sessions: Sequence[Session], code: int, reason: str, by: EndedBy = EndedBy.BACKEND

@@ -102,9 +102,16 @@ class Hub:
             if len(session.channels) == 1:
                 session.channels[0].shared += 1
         self.channels[channel.name] = channel
-        session.channels += (channel,)
+        session.channels += self._alone_in(channel)
         self._enter(session, channel)
         return True
+
+    def _alone_in(self, channel: Channel) -> tuple[Channel, ...]:
+        """The channels of who is in this one only: with the first member's, it takes no memory."""
+        alone = (channel,)
+        for first in channel.members:
+            return first.channels if first.channels == alone else alone
+        return alone
 
     def _enter(self, session: Member, channel: Channel) -> None:
         channel.members[session] = None

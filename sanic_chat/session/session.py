@@ -21,6 +21,7 @@ from ..hub.channel import Channel
 from ..logs.logger import logger
 from ..protocol.frames import CloseCode, close_frame, parse_close
 from ..protocol.identity import Identity
+from ..protocol.message import json_text
 from .handler import EndedBy, Ending, SessionHandler
 from .inbound import Inbound, State
 from .send_queue import SendQueue
@@ -50,11 +51,11 @@ class Session(Inbound):
     """
 
     __slots__ = (
+        "_client_id",
         "_descriptor",
         "_has_failed",
         "_queue",
         "channels",
-        "client_id",
         "default_channel",
         "echo",
         "heartbeat_slot",
@@ -72,17 +73,16 @@ class Session(Inbound):
         *,
         client_id: str,
         identity: Identity | None = None,
-        sender: bytes,
         echo: bool = True,
         system_events: bool = False,
         presence: bool = False,
     ) -> None:
         super().__init__(handler)
-        self.client_id = client_id
-        """The ID of this one connection, made by us."""
+        self._client_id = None if identity is None else client_id  # `sender` has it, if it is None
         self.identity = identity
         """The client as its token says; None: it has none, and speaks for itself."""
-        self.sender = sender
+        # A copy: what msgspec makes keeps up to 31 bytes that it does not need.
+        self.sender = b"%b" % json_text(client_id if identity is None else identity.user)
         """The user as JSON, ready for a message's `from`."""
         self.echo = echo
         """Whether it gets its own messages."""
@@ -99,6 +99,11 @@ class Session(Inbound):
         self._has_failed = False
         self._queue: SendQueue | None = None
         self._descriptor = -1
+
+    @property
+    def client_id(self) -> str:
+        """The ID of this one connection, made by us."""
+        return self.sender[1:-1].decode() if self._client_id is None else self._client_id
 
     @property
     def user(self) -> str:

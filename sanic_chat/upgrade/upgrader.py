@@ -23,7 +23,6 @@ from ..pod.pod import Pod
 from ..protocol import events
 from ..protocol.frames import CloseCode
 from ..protocol.handshake import Handshake, switching_protocols
-from ..protocol.message import json_text
 from ..session.session import Session
 from .checker import UpgradeRequest
 from .connection_limit import ConnectionLimit
@@ -186,7 +185,6 @@ class Upgrader:
         session = self._make_session(
             client_id=request.client_id,
             identity=request.identity,
-            sender=json_text(user),
             echo=options.echo,
             system_events=options.system_events,
             presence=options.presence,

@@ -328,3 +328,16 @@ class TestRoomsThatShareMembers:
             deliver(handler, b, b"b")
             handler.end_turn()
         assert received(bystander) == [b"for all"]
+
+
+async def test_members_of_one_channel_share_a_tuple() -> None:
+    """Who is in one room only, as nearly all are, has no tuple of its own."""
+    handler = HubHandler()
+    a, b = channel_of("a"), channel_of("b")
+    first, second, third = handler.open(a), handler.open(a), handler.open(a)
+    assert first.channels is second.channels is third.channels == (a,)
+    handler.hub.join(second, b)
+    assert (first.channels, second.channels, third.channels) == ((a,), (a, b), (a,))
+    handler.hub.remove(first)
+    fourth = handler.open(a)
+    assert (fourth.channels, handler.open(a).channels) == ((a,), (a,))

@@ -127,7 +127,7 @@ class Clients:
         await self.pod.rooms.subscribe([Wanted(ROOM, presence=False)])
         for _ in range(count):
             ours, theirs = socket.socketpair()
-            session = Session(self.pod, client_id="anna", sender=b'"anna"', echo=echo)
+            session = Session(self.pod, client_id="anna", echo=echo)
             await asyncio.get_running_loop().create_connection(lambda s=session: s, sock=ours)
             self.pod.open(session, [Wanted(ROOM, presence=False)], default=ROOM, confirmed=True)
             theirs.setblocking(False)

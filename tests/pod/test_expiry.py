@@ -82,7 +82,6 @@ class Watched:
             HubHandler(),
             client_id="anna",
             identity=Identity("anna", expires_at=end),
-            sender=b"",
             system_events=events,
         )
         self.expiry.add(session)
@@ -204,6 +203,6 @@ async def test_a_real_loop() -> None:
         on_expired=lambda session: ended.set(),
     )
     identity = Identity("anna", expires_at=time.time() + 0.1)
-    watch.add(Session(HubHandler(), client_id="anna", identity=identity, sender=b""))
+    watch.add(Session(HubHandler(), client_id="anna", identity=identity))
     await asyncio.wait_for(ended.wait(), 30)
     watch.close()

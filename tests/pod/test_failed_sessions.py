@@ -32,7 +32,7 @@ async def test_it_is_told(
     clients: list[socket.socket] = []
     for _ in range(2):
         ours, theirs = socket.socketpair()
-        session = Session(pod, client_id="anna", sender=b'"anna"')
+        session = Session(pod, client_id="anna")
         await asyncio.get_running_loop().create_connection(lambda s=session: s, sock=ours)  # type: ignore[misc]
         pod.open(session, (), default=None, confirmed=True)
         theirs.setblocking(False)

@@ -56,7 +56,7 @@ class Clients:
         theirs.setblocking(False)
         self.sockets.append(theirs)
         id = self.pod.new_client_id()
-        session = Session(self.pod, client_id=id, sender=b'"%b"' % id.encode(), presence=presence)
+        session = Session(self.pod, client_id=id, presence=presence)
         wanted = [Wanted(resolve(room, id), presence) for room in rooms]
         await self.pod.rooms.subscribe(wanted)
         await asyncio.get_running_loop().create_connection(lambda: session, sock=ours)

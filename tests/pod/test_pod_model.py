@@ -26,7 +26,6 @@ from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.protocol.frames import CloseCode
 from sanic_chat.protocol.identity import Identity
-from sanic_chat.protocol.message import json_text
 from sanic_chat.protocol.permissions import parse_permissions
 from sanic_chat.protocol.personal_room import personal_room, resolve
 from sanic_chat.session.inbound import State
@@ -178,7 +177,6 @@ class PodMachine(RuleBasedStateMachine):
             self.pods[pod],
             client_id=self.id(),
             identity=self.authenticate(f"{user} {token}"),
-            sender=json_text(user),
             echo=echo,
         )
         transport = RecordingTransport()

@@ -10,6 +10,7 @@ from sanic_chat.pod.room_members import RoomMembers
 from sanic_chat.pod.users import Users
 from sanic_chat.protocol.channels import RedisNames
 from sanic_chat.protocol.identity import Identity
+from sanic_chat.protocol.message import json_text
 from sanic_chat.protocol.presence import Info
 
 NAMES = RedisNames("realtime")
@@ -20,6 +21,7 @@ class FakeSession:
 
     def __init__(self, user: str, client_id: str, identity: Identity) -> None:
         self.user, self.client_id, self.identity = user, client_id, identity
+        self.sender = json_text(user)
 
 
 class Room:

@@ -18,7 +18,6 @@ def session(user: str | None, client_id: str) -> Session:
         HubHandler(),
         client_id=client_id,
         identity=None if user is None else Identity(user),
-        sender=b"",
     )
 
 

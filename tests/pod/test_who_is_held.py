@@ -30,7 +30,7 @@ class Two:
 
     async def open(self, room: str) -> Session:
         ours, theirs = socket.socketpair()
-        session = Session(self.pod, client_id="anna", sender=b'"anna"')
+        session = Session(self.pod, client_id="anna")
         await asyncio.get_running_loop().create_connection(lambda: session, sock=ours)
         self.pod.open(session, [Wanted(room, presence=False)], default=room, confirmed=True)
         self.sessions.append(session)

@@ -73,7 +73,7 @@ class Ward(RecordingHandler):
         self.transports: dict[Session, RecordingTransport] = {}
 
     def open(self) -> Session:
-        session = Session(self, client_id="anna", sender=b'"anna"')
+        session = Session(self, client_id="anna")
         transport = self.transports[session] = RecordingTransport()
         transport.set_protocol(session)
         session.connection_made(transport)

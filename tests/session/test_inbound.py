@@ -177,7 +177,7 @@ async def upgraded(
         assert transport is not None
         if paused:
             transport.pause_reading()
-        session = Session(handler, client_id="anna", sender=b'"anna"')
+        session = Session(handler, client_id="anna")
         switch_protocols(transport, session, "key", early, on_open=on_open)
         await peer.line(b"\r\n\r\n")
         try:

@@ -117,7 +117,7 @@ class TestWriting:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ):
         """What is written after the client's end, while nothing is read, leaves no trace either."""
-        session = Session(RecordingHandler(), client_id="anna", sender=b'"anna"')
+        session = Session(RecordingHandler(), client_id="anna")
         certificate = self_signed_certificate(tmp_path)
         server = await asyncio.get_running_loop().create_server(
             lambda: session, "127.0.0.1", 0, ssl=certificate.server_context()

@@ -60,7 +60,7 @@ class EchoSession(Session):
     __slots__ = ()
 
     def __init__(self, handler: EchoHandler) -> None:
-        super().__init__(handler, client_id="echo", sender=b'"echo"')
+        super().__init__(handler, client_id="echo")
         self._parser = BinaryParser(handler.limits)
 
 

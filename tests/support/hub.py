@@ -57,7 +57,6 @@ class HubHandler(RecordingHandler):
         session = Session(
             self,
             client_id=client_id,
-            sender=b'"%b"' % client_id.encode(),
             echo=echo,
             system_events=system_events,
         )

@@ -12,7 +12,6 @@ from sanic_chat.config.settings import Config
 from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
 from sanic_chat.protocol.identity import Identity
-from sanic_chat.protocol.message import json_text
 from sanic_chat.session.session import Session
 from sanic_chat.tokens import make_authenticator
 from sanic_chat.worker import Worker
@@ -74,7 +73,6 @@ class Crowd:
             here,
             client_id=client_id,
             identity=identity,
-            sender=json_text(client_id if identity is None else identity.user),
         )
         ours, theirs = socket.socketpair()
         await asyncio.get_running_loop().create_connection(lambda: session, sock=ours)

@@ -199,7 +199,7 @@ async def connection(
         client.connect(listener.getsockname())
         client.setblocking(False)
         server, _ = listener.accept()
-    session = Session(handler, client_id="anna", sender=b'"anna"', system_events=system_events)
+    session = Session(handler, client_id="anna", system_events=system_events)
     peer = Peer(client)
     await asyncio.get_running_loop().create_connection(lambda: session, sock=server)
     try:
