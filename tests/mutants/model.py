@@ -49,7 +49,8 @@ MUTANTS = (
     Mutant(
         "a room that who joins was the last to leave is counted anew (by the model)",
         HUB,
-        "        session.channels += self._alone_in(channel)\n        self._enter(session, channel)\n",
+        "        session.channels += self._alone_in(channel)\n"
+        "        self._enter(session, channel)\n",
         "        self._enter(session, channel)\n        self.catch_up(session)\n"
         "        session.channels += self._alone_in(channel)\n",
         TESTS,
