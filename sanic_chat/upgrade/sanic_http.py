@@ -3,17 +3,19 @@
 The one file that knows Sanic's HTTP protocol from the inside. What it touches there:
 `HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
 `.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
-`.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `Request._parsed_url`, `.raw_url`,
-`.recv_buffer`, `Router.resolve`, of `request.stream` `Http.upgrade_websocket`, `.request_max_size`,
-`.request_body`, `.request_bytes`, `.keep_alive` and of its protocol `.request_max_size`, the
-`is_websocket` attribute that lets a route's handler return nothing, and of several certificates
-`CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests name each of them.
+`.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `._safe_int`, `Request._parsed_url`,
+`.raw_url`, `.recv_buffer`, `Router.resolve`, of `request.stream` `Http.upgrade_websocket`,
+`.request_max_size`, `.request_body`, `.request_bytes`, `.keep_alive` and of its protocol
+`.request_max_size`, the `is_websocket` attribute that lets a route's handler return nothing, and of
+several certificates `CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests
+name each of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copyreg
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -31,6 +33,8 @@ from .deadlines import Phase
 from .reader import MAX_ESCAPES
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
+
+_DIGITS = {10: re.compile("[0-9]+[ \t]*"), 16: re.compile("[0-9A-Fa-f]+[ \t]*")}
 
 _LATE_BODY = ujson.dumps(
     {"code": "request_timeout", "message": "The request did not arrive in time"}
@@ -91,6 +95,14 @@ class ChatHttp(Http):
     def _max_head_bytes(self) -> int:
         # Sanic lets nobody set more than 16 KiB, which is little behind an authenticating proxy.
         return int(self.protocol.app.config.REQUEST_MAX_HEADER_SIZE)
+
+    @staticmethod
+    def _safe_int(value: str, base: int = 10) -> int:
+        """Read the length of a body, or of a chunk: digits, and nothing that a proxy reads
+        otherwise (RFC 9112 sections 6.2 and 7.1)."""
+        if not _DIGITS[base].fullmatch(value):
+            raise ValueError("a length has digits only")
+        return int(value, base)
 
     async def error_response(self, exception: Exception) -> None:
         """Answer an error; a head that is too large gets 431, where Sanic would say 413."""

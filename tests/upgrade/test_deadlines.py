@@ -297,6 +297,18 @@ NO_REQUESTS = {
         400,
         b"GET /ws HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ),
+    "a length in other digits": (
+        400,
+        "GET /ws HTTP/1.1\r\nContent-Length: \u0665\r\n\r\nhello".encode(),
+    ),
+    "a chunk of 0x5 bytes": (
+        400,
+        b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
+    ),
+    "a chunk of some bytes": (
+        400,
+        b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\xd9\xa5\r\nhello\r\n0\r\n\r\n",
+    ),
     "long header": (431, b"GET /ws HTTP/1.1\r\nX: " + b"x" * 17000 + b"\r\n\r\n"),
     "long header without end": (431, b"GET /ws HTTP/1.1\r\nX: " + b"x" * 17000),
     "long URL": (431, b"GET /" + b"x" * 17000 + b" HTTP/1.1\r\n\r\n"),

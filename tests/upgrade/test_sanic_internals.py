@@ -134,6 +134,18 @@ def test_the_answer_to_no_request() -> None:
     assert ChatHttp.__slots__ == ()
 
 
+def test_lengths() -> None:
+    """Http._safe_int reads the length of a body, and that of a chunk."""
+    assert 'self._safe_int(headers["content-length"])' in inspect.getsource(
+        Http.http1_request_header
+    )
+    assert "self._safe_int(raw, 16)" in inspect.getsource(Http.read)
+    assert (ChatHttp._safe_int("017 "), ChatHttp._safe_int("aF", 16)) == (17, 175)
+    for wrong in ("", "-1", "+1", "1_0", " 1", "1 1", "\u0665"):
+        with pytest.raises(ValueError, match="digits only"):
+            ChatHttp._safe_int(wrong)
+
+
 @pytest.mark.parametrize(("url", "path"), [(b"/a?b", b"/a"), (b"*", b"*"), (b"http://h", None)])
 def test_the_path_of_a_request(url: bytes, path: bytes | None) -> None:
     """Request._parsed_url.path is None for what has no path."""
