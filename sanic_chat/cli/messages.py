@@ -159,8 +159,8 @@ def _connected(
         fail(f"{where} has closed: {error}", NOBODY_THERE if is_gone else REFUSED)
     except (OSError, TimeoutError, InvalidURI) as error:
         fail(f"{where} is not there: {error}", NOBODY_THERE)
-    except KeyboardInterrupt:
-        pass
+    except KeyboardInterrupt:  # also before there is a client to yield
+        raise SystemExit(0) from None
 
 
 def _reason(error: InvalidHandshake) -> str:
