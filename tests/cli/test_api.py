@@ -14,7 +14,7 @@ import pytest
 from ..support.answering import answering
 from ..support.backend import SECRET, SECRETS, WITH_API
 from ..support.clients import on_pods, running_server
-from ..support.command import run
+from ..support.command import run, run_here
 from ..support.dialogue import answer_to
 from ..support.harness import RedisProcess, ServerProcess, close_code, receive, wait_until
 
@@ -34,7 +34,7 @@ def environment(server: ServerProcess) -> dict[str, str]:
 
 def told(*arguments: str, **environment: str) -> Any:
     """What a command prints as JSON, at a good end."""
-    code, output, errors = run(*arguments, "--json", **environment)
+    code, output, errors = run_here(*arguments, "--json", **environment)
     assert (code, errors) == (0, "")
     assert output.isascii()
     return json.loads(output)
@@ -128,7 +128,7 @@ def test_what_goes_wrong(
     said: str,
 ) -> None:
     """In a sentence on standard error, with the exit code that says whose fault it is."""
-    ended_with, output, errors = run(*arguments, **{**environment, **changed})
+    ended_with, output, errors = run_here(*arguments, **{**environment, **changed})
     assert (ended_with, output) == (code, "")
     assert said in errors
     assert "Traceback" not in errors
@@ -182,7 +182,7 @@ async def test_drain(redis):
 
 def drained(pod_id: str, environment: dict[str, str]) -> str:
     """What is said of a pod that is none."""
-    code, output, errors = run("drain", pod_id, **environment)
+    code, output, errors = run_here("drain", pod_id, **environment)
     assert (code, output) == (1, "")
     return errors
 
@@ -198,7 +198,7 @@ def drained(pod_id: str, environment: dict[str, str]) -> str:
     ],
 )
 def test_no_kick(environment: dict[str, str], arguments: list[str], code: int, said: str) -> None:
-    ended_with, output, errors = run(*arguments, **environment)
+    ended_with, output, errors = run_here(*arguments, **environment)
     assert (ended_with, output) == (code, "")
     assert said in errors
 
@@ -235,7 +235,7 @@ def test_what_clients_wrote() -> None:
         name="x", sessions=1, users=1, exact=True, members=[{"user": EVIL, "sessions": 1}]
     )
     with answering(200, members) as server:
-        code, output, errors = run("who", "x", CHAT_URL=server.url, CHAT_API_KEY=SECRET)
+        code, output, errors = run_here("who", "x", CHAT_URL=server.url, CHAT_API_KEY=SECRET)
     assert (code, errors) == (0, "")
     assert output == "       1 anna\\x1b]0;title\\x07\\u202e\n"
 
@@ -252,7 +252,7 @@ def test_what_clients_wrote() -> None:
 def test_other_servers(body: bytes, said: str) -> None:
     """An answer that is none, or that would never end, is told in a sentence."""
     with answering(200, body) as server:
-        code, output, errors = run("rooms", CHAT_URL=server.url, CHAT_API_KEY=SECRET)
+        code, output, errors = run_here("rooms", CHAT_URL=server.url, CHAT_API_KEY=SECRET)
     assert (code, output) == (1, "")
     assert said in errors
     assert "Traceback" not in errors

@@ -9,13 +9,13 @@ from typing import Any
 
 from sanic_chat.config.settings import Config
 
-from ..support.command import run
+from ..support.command import run_here
 
 SECRET = "a secret that is long enough, and not shown"
 
 
 def settings(*arguments: str, **environment: str) -> dict[str, dict[str, Any]]:
-    code, output, _ = run("config", "--json", *arguments, **environment)
+    code, output, _ = run_here("config", "--json", *arguments, **environment)
     assert code == 0
     return {entry.get("setting", "doubt"): entry for entry in map(json.loads, output.splitlines())}
 
@@ -59,10 +59,10 @@ def test_the_environment_file(tmp_path: Path) -> None:
         "AUTH_ENABLED": "environment",
         "AUTH_SECRET": f"file {tmp_path / 'secret'}",
     }
-    _, _, errors = run("config", **environment)
+    _, _, errors = run_here("config", **environment)
     assert f"warning: POD_ID stands in {path}, line 4, which does nothing" in errors
     path.write_text("CHAT_BACKLOG\n")
-    code, _, errors = run("serve", "--check", **environment)
+    code, _, errors = run_here("serve", "--check", **environment)
     assert code == 2
     assert errors.startswith(f"sanic_chat does not start: {path}, line 1: this is no variable")
 
@@ -83,7 +83,7 @@ def test_as_a_table() -> None:
         "AUTH_ENABLED": "1",
         "AUTH_SECRET": SECRET,
     }
-    code, output, errors = run("config", **environment)
+    code, output, errors = run_here("config", **environment)
     assert code == 0
     assert len(output.splitlines()) == len(fields(Config))
     assert "REDIS_URL" in output
@@ -94,7 +94,7 @@ def test_as_a_table() -> None:
 
 def test_a_name_that_is_none() -> None:
     """It is told on standard error, with the nearest one; what clients need is no mistake."""
-    code, _, errors = run(
+    code, _, errors = run_here(
         "config", CHAT_HEARTBEAT_TIMEOUTS="5", CHAT_URL="http://x", CHAT_TOKEN="t"
     )
     assert code == 0
@@ -107,6 +107,6 @@ def test_a_name_that_is_none() -> None:
 
 
 def test_a_wrong_value() -> None:
-    code, output, errors = run("config", CHAT_BACKLOG="many")
+    code, output, errors = run_here("config", CHAT_BACKLOG="many")
     assert (code, output) == (2, "")
     assert errors == "CHAT_BACKLOG is 'many'; allowed is a whole number from 1 to 65535\n"

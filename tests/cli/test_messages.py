@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from ..support.clients import running_server
-from ..support.command import run, start
+from ..support.command import run, run_here, start
 from ..support.harness import DEADLINE, RedisProcess, ServerProcess, wait_until
 
 
@@ -108,7 +108,7 @@ def test_events(server: ServerProcess, url: str, rooms: list[str]) -> None:
 )
 def test_what_goes_wrong(url: str, arguments: list[str], code: int, told: str) -> None:
     """In a sentence on standard error, with the exit code that says whose fault it is."""
-    ended_with, output, errors = run(*arguments, CHAT_URL=url)
+    ended_with, output, errors = run_here(*arguments, CHAT_URL=url)
     assert (ended_with, output) == (code, "")
     assert told in errors
     assert "Traceback" not in errors
@@ -134,14 +134,14 @@ def test_as_a_backend(
     ],
 )
 def test_no_backend(room: str, redis_url: str, code: int, told: str) -> None:
-    ended_with, output, errors = run("pub", "--backend", room, "x", REDIS_URL=redis_url)
+    ended_with, output, errors = run_here("pub", "--backend", room, "x", REDIS_URL=redis_url)
     assert (ended_with, output) == (code, "")
     assert told in errors
     assert "Traceback" not in errors
 
 
 def test_nobody_there() -> None:
-    code, _, errors = run("pub", "lobby", "x", CHAT_URL="http://127.0.0.1:1")
+    code, _, errors = run_here("pub", "lobby", "x", CHAT_URL="http://127.0.0.1:1")
     assert code == 3
     assert "is not there" in errors
     assert "Traceback" not in errors

@@ -9,7 +9,7 @@ import pytest
 
 from sanic_chat.config.settings import Config
 
-from ..support.command import COMMAND, run
+from ..support.command import COMMAND, run, run_here
 from ..support.harness import RedisProcess, StartServer, receive
 from ..support.keys import jwk_of, new_key, running_key_server, set_of
 from ..support.tls import self_signed_certificate
@@ -61,7 +61,7 @@ async def test_it_serves(start_server: StartServer, shared_redis: RedisProcess) 
 def test_what_is_wrong(arguments: list[str], environment: dict[str, str], told: str) -> None:
     """It is said in a sentence, before anything starts, with and without --check."""
     for check in ([], ["--check"]):
-        code, output, errors = run("serve", *arguments, *check, **environment)
+        code, output, errors = run_here("serve", *arguments, *check, **environment)
         assert (code, output) == (2, "")
         assert told in errors
         assert "geheim" not in errors
@@ -91,12 +91,12 @@ def test_check_of_keys(tmp_path: Path) -> None:
     """Keys that are not used are told; so is a URL that gives none, which is tried."""
     path = tmp_path / "keys.json"
     path.write_bytes(set_of(jwk_of(new_key()), {"kid": "odd"}))
-    code, _, errors = run("serve", "--check", AUTH_ENABLED="1", AUTH_KEYS_FILE=str(path))
+    code, _, errors = run_here("serve", "--check", AUTH_ENABLED="1", AUTH_KEYS_FILE=str(path))
     assert code == 0
     assert "not used is key 'odd': its kty is" in errors
     with running_key_server(jwk_of(new_key())) as server:
         settings = {"AUTH_ENABLED": "1", "AUTH_JWKS_URL": server.url, "AUTH_AUDIENCE": "chat"}
-        assert run("serve", "--check", **settings) == (0, "The settings are in order\n", "")
-    code, output, errors = run("serve", "--check", **settings)
+        assert run_here("serve", "--check", **settings) == (0, "The settings are in order\n", "")
+    code, output, errors = run_here("serve", "--check", **settings)
     assert (code, output) == (0, "The settings are in order\n")
     assert f"warning: AUTH_JWKS_URL {server.url} gives no keys:" in errors

@@ -13,7 +13,7 @@ import pytest
 
 from ..support.answering import answering
 from ..support.clients import running_server
-from ..support.command import run, start
+from ..support.command import run, run_here, start
 from ..support.harness import DEADLINE, RedisProcess, ServerProcess, wait_until
 
 
@@ -116,12 +116,12 @@ def test_what_a_server_says_is_no_markup() -> None:
 )
 def test_another_server(status: int, body: bytes, told: str) -> None:
     with answering(status, body) as server:
-        code, output, errors = run("stats", "--url", server.url)
+        code, output, errors = run_here("stats", "--url", server.url)
     assert (code, output) == (1, "")
     assert told in errors
 
 
 def test_nobody_there() -> None:
-    code, output, errors = run("stats", "--url", "http://127.0.0.1:1")
+    code, output, errors = run_here("stats", "--url", "http://127.0.0.1:1")
     assert (code, output) == (3, "")
     assert "is not there" in errors

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from ..support.clients import running_server
-from ..support.command import run
+from ..support.command import run, run_here
 from ..support.harness import RedisProcess
 from ..support.keys import jwk_of, new_key, running_key_server, set_of, sign
 
@@ -59,25 +59,25 @@ def test_what_it_holds() -> None:
 def test_explained(secret: str, claims: dict[str, object], told: str) -> None:
     """What is in it, and what a server with these settings would make of it."""
     text = jwt.encode(claims, secret, algorithm="HS256")
-    code, output, errors = run("token", "explain", text=text, AUTH_SECRET=SECRET)
+    code, output, errors = run_here("token", "explain", text=text, AUTH_SECRET=SECRET)
     assert code == ("refused" in output)
     assert errors == ""
     assert told in output
     assert "header alg: 'HS256'" in output
     assert "\x1b" not in output
-    code, output, _ = run("token", "explain", "--json", CHAT_TOKEN=text, AUTH_SECRET=SECRET)
+    code, output, _ = run_here("token", "explain", "--json", CHAT_TOKEN=text, AUTH_SECRET=SECRET)
     assert json.loads(output)["claims"] == claims
 
 
 def explained(text: str, *arguments: str, **settings: str) -> tuple[int, list[str]]:
     """The lines that explain a token."""
-    code, output, errors = run("token", "explain", *arguments, text=text, **settings)
+    code, output, errors = run_here("token", "explain", *arguments, text=text, **settings)
     assert errors == ""
     return code, output.splitlines()
 
 
 def made(*arguments: str, **settings: str) -> str:
-    code, output, errors = run("token", "make", *arguments, **settings)
+    code, output, errors = run_here("token", "make", *arguments, **settings)
     assert (code, errors) == (0, "")
     return output.strip()
 
@@ -102,7 +102,7 @@ def test_what_it_allows() -> None:
         "in '@anna' it may join, publish, presence",
     ]
     told = json.loads(
-        run("token", "explain", "--json", "--room", "zoo", text=text, AUTH_SECRET=SECRET)[1]
+        run_here("token", "explain", "--json", "--room", "zoo", text=text, AUTH_SECRET=SECRET)[1]
     )
     assert told["rights"] == {"zoo": []}
     assert told["key"] == {"kid": None, "algorithm": "HS256"}
@@ -118,7 +118,7 @@ def test_info() -> None:
     )
     assert claims["info"] == info
     for text, told in (("{", "'{' is no JSON"), ("[]", "info"), ('{"a": [1]}', "info")):
-        code, output, errors = run("token", "make", "anna", "--info", text, AUTH_SECRET=SECRET)
+        code, output, errors = run_here("token", "make", "anna", "--info", text, AUTH_SECRET=SECRET)
         assert (code, output) == (2, "")
         assert told in errors
 
@@ -161,7 +161,7 @@ def test_the_key(tmp_path: Path) -> None:
         code, lines = explained(sign(key, "ES256", kid="a"), AUTH_JWKS_URL=server.url)
     assert code == 0
     assert "signed: ES256, with key 'a'" in lines
-    code, _, errors = run("token", "explain", text="x", AUTH_JWKS_URL=server.url)
+    code, _, errors = run_here("token", "explain", text="x", AUTH_JWKS_URL=server.url)
     assert code == 3
     assert errors.startswith(f"AUTH_JWKS_URL {server.url} gives no keys: ")
 
@@ -179,19 +179,19 @@ def test_the_key(tmp_path: Path) -> None:
 def test_what_no_server_would_take(arguments: list[str], told: str) -> None:
     """Nobody gets a token that no server takes; the user's claim is that of the settings."""
     settings = {"AUTH_SECRET": SECRET, "AUTH_USER_CLAIM": "name"}
-    code, output, errors = run("token", "make", *arguments, **settings)
+    code, output, errors = run_here("token", "make", *arguments, **settings)
     assert (code, output) == (2, "")
     assert told in errors
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "a.b.c"])
 def test_what_is_none(text: str) -> None:
-    code, output, errors = run("token", "explain", text=text, AUTH_SECRET=SECRET)
+    code, output, errors = run_here("token", "explain", text=text, AUTH_SECRET=SECRET)
     assert (code, errors) == (1, "")
     assert output.startswith("refused: ")
 
 
 def test_without_a_key() -> None:
-    code, output, errors = run("token", "make", "anna")
+    code, output, errors = run_here("token", "make", "anna")
     assert (code, output) == (2, "")
     assert "AUTH_SECRET" in errors
