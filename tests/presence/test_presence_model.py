@@ -101,7 +101,7 @@ class Truth:
                 absences = self.absences.setdefault((room, user), [Absence(-inf, 0.0)])
                 last = absences[-1]
                 if is_here:
-                    last.end = min(last.end, now)
+                    last.end = min(last.end, max(now, self.down[1]))
                 elif hold == SILENCE_SECONDS and last.end > now - HEARD_SECONDS:
                     last.end = inf  # that it was here may not be heard before its pod is again
                 elif last.end == inf:
