@@ -65,6 +65,7 @@ def unrest(holding: Holding, pods: int) -> dict[str, Any]:
         "waiting for an answer": holding["waiting_answers"],
         "waiting for a receipt": holding["waiting_receipts"],
         "questions under way": holding["questions"],
+        "removals that are remembered": holding["removals"],
         **{f"presence: {what}": presence[what] for what in PRESENCE_RESTS_WITHOUT},
         "pods that have not been heard": pods - 1 - presence["peers"],
         "rooms that nobody watches": presence["watched_rooms"] - presence["audiences"],

@@ -20,6 +20,8 @@ from typing import Any
 from sanic import HTTPResponse, Request, json
 
 from sanic_chat import create_app
+from sanic_chat.cluster import recent_removals
+from sanic_chat.cluster.removals import Removals
 from sanic_chat.pod.pod import Pod
 
 COUNTED_MODULES = ("sanic_chat", "sanic", "asyncio", "_asyncio", "uvloop", "redis")
@@ -58,6 +60,7 @@ async def inspect(request: Request) -> HTTPResponse:
             "waiting_answers": len(pod.answers.waiting),
             "waiting_receipts": len(pod.receipts.waiting),
             "questions": len(pod.cluster.asking._pending),
+            "removals": _removals(pod.cluster.removals),
             "presence": _presence(pod),
         }
     )
@@ -68,6 +71,12 @@ def _audiences(pod: Pod) -> set[bytes]:
     names = pod.names
     prefixes = names.presence_channel(""), names.newcomers_channel("")
     return {channel for channel in pod.hub.channels if channel.startswith(prefixes)}
+
+
+def _removals(removals: Removals) -> int:
+    """The number of removals that are remembered, for whatever reason."""
+    recent = removals._recent
+    return sum(map(len, (removals._kicks, recent._known, recent._untold)))
 
 
 def _presence(pod: Pod) -> dict[str, int]:
@@ -158,6 +167,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     global app
+    recent_removals.KEPT_SECONDS = 5.0  # ten minutes would be longer than a rest
     app = create_app()
     app.add_route(inspect, "/inspect")
     return app
