@@ -20,7 +20,7 @@ import httpx
 from ..support.backend import backend
 from ..support.clients import RawClient
 from ..support.frames import client_frame
-from ..support.harness import DEADLINE, ServerProcess
+from ..support.harness import DEADLINE, SLOW, ServerProcess
 
 TEXT, CLOSE = 1, 8
 SHARED_ROOMS = 20
@@ -357,7 +357,7 @@ async def come_and_go(
 
     async def visit(kind: Kind) -> None:
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(SLOW * DEADLINE):
                 await kind(server, random)
         except BaseException as error:
             error.add_note(f"the visitor was a {kind.__name__}")
