@@ -192,6 +192,7 @@ async def loading(stage: Stage) -> AsyncIterator[None]:
         for number in range(100):
             await admin.set(f"key-{number}", os.urandom(1024))
         await admin.save()
+    stage.struck_at = time.monotonic()
     stage.redis.kill()
     yield
     await asyncio.sleep(stage.settings.down)
