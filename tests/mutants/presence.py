@@ -57,14 +57,14 @@ MUTANTS = (
         LISTENER,
         "        elif peer.may_return and watching:\n",
         "        elif False:\n",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "a killed pod is told of nothing",
         LISTENER,
         "        self._speaker.forget(silent)\n",
         "",
-        MODEL,
+        SEQUENCES,
     ),
     Mutant(
         "nobody holds who has come back to another pod, and may have left it since",
