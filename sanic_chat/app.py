@@ -189,6 +189,7 @@ def _add_routes(app: ChatServer, config: Config) -> None:
 
 
 def _add_listeners(app: ChatServer, *, is_worker: bool) -> None:
+    app.main_process_start(main_process.try_the_address)
     app.main_process_start(main_process.raise_limits)
     app.main_process_start(main_process.warn_of_doubts)
     app.main_process_start(main_process.start_embedded_redis)

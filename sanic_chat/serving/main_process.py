@@ -10,8 +10,11 @@ import os
 import sys
 import threading
 import time
+from errno import EADDRINUSE, ENOENT
+from pathlib import Path
 
 from sanic import Sanic
+from sanic.server.socket import bind_socket
 
 from ..config.settings import Config
 from ..doctor.machine import warnings_at_start
@@ -48,6 +51,25 @@ def raise_limits(app: ChatApp) -> None:
     """Raise the limit of file descriptors, which workers inherit."""
     if not Sanic.test_mode:
         raise_limit()
+
+
+def try_the_address(app: ChatApp) -> None:
+    """Exit with a sentence if the server cannot listen where it is told to."""
+    for settings in (info.settings for info in app.state.server_info):
+        host, port, unix = settings["host"], settings["port"], settings["unix"]
+        if settings.get("sock") is not None:
+            continue
+        try:
+            if not unix:
+                bind_socket(host, port).close()
+            elif not (folder := Path(unix).absolute().parent).is_dir():
+                raise FileNotFoundError(ENOENT, f"There is no folder {folder}")
+        except OSError as error:
+            hint = ""
+            if error.errno == EADDRINUSE:
+                hint = ". Another program listens there: end it, or choose another port with --port"
+            where = unix or f"{host}:{port}"
+            sys.exit(f"sanic_chat cannot listen at {where}: {error.strerror or error}{hint}")
 
 
 def start_embedded_redis(app: ChatApp) -> None:

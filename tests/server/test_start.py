@@ -145,7 +145,19 @@ def test_a_port_in_use_ends_the_command(options: tuple[str, ...]) -> None:
             assert server.process.returncode > 0
             assert "Address already in use" in server.log
             assert "Traceback" not in server.log
+            if options == ONE_WORKER:
+                assert f"cannot listen at 127.0.0.1:{port}: " in server.log
+                assert "choose another port with --port" in server.log
             wait_until(lambda: not server.descendants(), "all its processes have ended")
+
+
+def test_a_unix_socket_without_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    """A Unix socket in a folder that is not there ends the command with a line that says so."""
+    socket_path = tmp_path / "nowhere" / "chat.sock"
+    options = (*ONE_WORKER, "--unix", str(socket_path))
+    with closing(ServerProcess(*options, environment={})) as server:
+        assert server.wait() == 1
+        assert f"There is no folder {socket_path.parent}" in server.log
 
 
 def test_a_second_server_leaves_the_first_alone() -> None:
