@@ -127,7 +127,9 @@ class BrokerEvents:
             envelope = parse_envelope(payload)
         except BadEnvelope as reason:
             self._dropped["bad_envelope"] += 1
-            self._bad_envelope.log("Dropped what was published on %r: %.200s", name, reason)
+            self._bad_envelope.log(
+                "Dropped what was published on %r: %.200s", name.decode(errors="replace"), reason
+            )
             return
         if envelope.pod_id == self._pod_id:
             self.reordered_echoes += 1

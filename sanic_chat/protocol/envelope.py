@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from ..errors import BadEnvelope
-from .message import MAX_SENDER_CHARACTERS, UUID, MessageType, json_text
+from .message import EXAMPLE, MAX_SENDER_CHARACTERS, UUID, MessageType, json_text
 
 MAX_POD_ID_CHARACTERS = 128
 """The bound of a pod's ID; POD_ID has at most 64, and a random part follows."""
@@ -50,7 +50,7 @@ def parse_envelope(payload: bytes) -> Envelope:
     except RecursionError:
         raise BadEnvelope("the JSON is nested too deeply") from None
     except msgspec.DecodeError as error:
-        raise BadEnvelope(str(error)) from None
+        raise BadEnvelope(f"{error}; {EXAMPLE}") from None
     if envelope.id and not UUID.fullmatch(envelope.id):
         raise BadEnvelope("its id is not a UUID")
     if envelope.timestamp and not _TIMESTAMP.fullmatch(envelope.timestamp):

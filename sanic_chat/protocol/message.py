@@ -55,6 +55,9 @@ class ClientMessage(msgspec.Struct, frozen=True, gc=False):
     """Whether the sender wants a receipt."""
 
 
+EXAMPLE: Final = 'a message is like {"data": "hi"}'
+"""The end of a sentence about a message that cannot be read."""
+
 _decode_client_message = msgspec.json.Decoder(ClientMessage).decode
 
 
@@ -68,11 +71,9 @@ def parse_message(payload: bytes) -> ClientMessage:
     try:
         message = _decode_client_message(payload)
     except msgspec.ValidationError as error:
-        raise BadMessage(
-            "bad_message", f'{error}; a message is like {{"data": "hi"}}', _id_of(payload)
-        ) from None
+        raise BadMessage("bad_message", f"{error}; {EXAMPLE}", _id_of(payload)) from None
     except msgspec.DecodeError as error:
-        raise BadMessage("bad_json", _sentence(error)) from None
+        raise BadMessage("bad_json", f"{_sentence(error)}; {EXAMPLE}") from None
     except RecursionError:
         raise BadMessage("bad_json", "The JSON is nested too deeply") from None
     if message.id is not msgspec.UNSET and not UUID.fullmatch(message.id):
