@@ -221,7 +221,9 @@ def _asked(server: Server, path: str, kind: type[AnswerT], body: Any = None) -> 
     key = authorization(KEY)
     if not key:
         fail(
-            f"{KEY} is not set: it is the secret of one of the server's CHAT_API_KEYS", WRONG_USAGE
+            f"{KEY} is not set: it is the secret of one of the server's CHAT_API_KEYS, which are "
+            "like NAME:read+admin:SECRET",
+            WRONG_USAGE,
         )
     where = f"{server.http}/{path}"
     import msgspec

@@ -49,7 +49,7 @@ def check_auth(config: Config) -> None:
     found = [variable for variable, (value, _) in places.items() if value is not None]
     if len(found) != 1:
         raise ConfigError(
-            f"AUTH_ENABLED is on, and so exactly one of {', '.join(places)} must be set; "
+            f"With AUTH_ENABLED exactly one of {', '.join(places)} must be set; "
             + (f"{' and '.join(found)} are" if found else "none of them is")
         )
     secret = config.auth_secret
