@@ -34,7 +34,7 @@ from sanic_chat.protocol import events
 from sanic_chat.protocol.api_keys import SCOPES
 from sanic_chat.protocol.frames import CloseCode, parse_close
 from sanic_chat.protocol.handshake import SUBPROTOCOL
-from sanic_chat.protocol.message import MESSAGE_TYPES
+from sanic_chat.protocol.message import MESSAGE_TYPES, parse_message
 from sanic_chat.protocol.presence import Reason
 from sanic_chat.redis_url import TLSOptions
 from sanic_chat.session.handler import EndedBy, Ending
@@ -64,6 +64,7 @@ def source() -> Source:
     return Source(ROOT / "sanic_chat")
 
 
+CONCEPTS = Page(ROOT / "docs/concepts.md")
 API = Page(ROOT / "docs/api.md")
 README = Page(ROOT / "README.md")
 PROTOCOL = Page(ROOT / "docs/protocol.md")
@@ -102,6 +103,21 @@ def test_settings_of_the_readme() -> None:
     for row in README.table("Settings"):
         [variable] = code(row["variable"])
         assert row["default"].strip("`") == defaults[variable] or not defaults[variable]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_what_clients_are_to_send_can_be_sent(page: Page) -> None:
+    """Every command, and every message that asks for a receipt, is one as it stands there."""
+    for block in page.code_blocks("json"):
+        if re.search(r'"action": "|"ack": true', block):
+            parse_message(block.strip().encode())
+
+
+def test_words_are_explained_once() -> None:
+    """Each word has one row."""
+    words = [row["word"] for row in CONCEPTS.table("Words")]
+    assert words
+    assert len(words) == len(set(words))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
