@@ -11,7 +11,7 @@ import pytest
 from sanic_chat import __version__
 from sanic_chat.cli.main import COMMANDS
 
-from ..support.command import run
+from ..support.command import run, run_here
 from ..support.harness import ROOT, SLOW
 
 HEAVY = {"sanic", "redis", "hiredis", "msgspec", "asyncio", "websockets", "rich", "jwt", "uvloop"}
@@ -29,7 +29,7 @@ def test_help_lists_all_commands() -> None:
 def test_help_of_each_command() -> None:
     """Every command that is listed can be loaded, and tells what it does."""
     for name in COMMANDS:
-        code, output, errors = run(name, "--help")
+        code, output, errors = run_here(name, "--help")
         assert (code, errors) == (0, "")
         assert output.startswith(f"Usage: sanic-chat {name}")
 

@@ -45,7 +45,9 @@ class TwoPorts:
 
     def pods(self) -> set[str]:
         """The pods that answer at the second port, to many connections."""
-        return {httpx.get(f"{self.http}/health", verify=NO_TLS).json()["pod_id"] for _ in range(50)}
+        anew = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(verify=NO_TLS, limits=anew) as client:
+            return {client.get(f"{self.http}/health").json()["pod_id"] for _ in range(50)}
 
 
 @pytest.fixture(scope="module")

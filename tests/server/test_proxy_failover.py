@@ -15,8 +15,8 @@ from ..support.balancers import KINDS, TwoServers, proxy, with_change
 from ..support.harness import RedisProcess, eventually
 
 StartTwo = Callable[..., TwoServers]
-PAUSE_SECONDS = 0.05
-"""Between two attempts to connect: without one they would take a core of the machine."""
+PAUSE_SECONDS = 0.15
+"""Between two attempts to connect: with less they would take much of the machine."""
 
 
 @pytest.fixture

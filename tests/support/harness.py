@@ -65,28 +65,36 @@ def free_port() -> int:
     raise AssertionError("there are always more ports")
 
 
+def _pause(began: float) -> float:
+    """The time until a condition is looked at again: a tenth of that it has been waited for.
+
+    What costs something to look at, as the stats do, is thus asked for seldom if it takes long.
+    """
+    return min(max(0.02, (time.monotonic() - began) / 10), 0.1)
+
+
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLINE) -> Any:
     """Poll until `condition()` is true, and return it; fail with `what` after `timeout` s."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not (result := condition()):
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + timeout:
             raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(_pause(began))
     return result
 
 
 async def eventually(condition: Callable[[], Any], what: str, timeout: float = DEADLINE) -> Any:
     """`wait_until` for conditions that are plain functions or coroutine functions."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
         result = condition()
         if asyncio.iscoroutine(result):
             result = await result
         if result:
             return result
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + timeout:
             raise AssertionError(f"not within {timeout:g} s: {what}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(_pause(began))
 
 
 def is_alive(pid: int) -> bool:
