@@ -11,6 +11,13 @@ ADDRESSES = "sanic_chat/broker/addresses.py"
 
 MUTANTS = (
     Mutant(
+        "a signal to the server's group does not leave the embedded Redis behind",
+        "sanic_chat/process/embedded_redis.py",
+        "trap '' HUP INT QUIT TERM USR1 USR2\n",
+        "",
+        ("tests/process/test_embedded_redis.py::test_signals_to_the_servers_group_leave_nothing",),
+    ),
+    Mutant(
         "a refused PING is a sign of life",
         LINK,
         '                self.refused("PING", reply)',
