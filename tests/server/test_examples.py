@@ -15,7 +15,7 @@ from redis import Redis
 from websockets.asyncio.client import ClientConnection
 
 from ..support.clients import receive_data, running_server
-from ..support.examples import example, filled, shows
+from ..support.examples import example, shows
 from ..support.harness import ROOT, RedisProcess, ServerProcess, receive, receive_event
 from ..support.keys import SECRET
 from ..support.markdown import Page, code
@@ -70,9 +70,9 @@ async def test_several_rooms(server: ServerProcess) -> None:
     """One command joins several rooms, and has one answer, with an error for one of them."""
     join, joined, _ = shown_in(ROOMS)
     async with server.connect(token=token_of("anna")) as client:
-        answer = (await sends(client, command := filled(join)))["data"]
+        answer = (await sends(client, join))["data"]
         assert shows(joined, answer)
-        assert answer["id"] == command["id"]
+        assert answer["id"] == join["id"]
 
 
 async def test_a_room_of_ones_own(server: ServerProcess, shared_redis: RedisProcess) -> None:
@@ -120,15 +120,14 @@ async def test_receipts(redis: RedisProcess) -> None:
             here.connect(room),
             there.connect(room),
         ):
-            asked = filled(message)
-            await sender.send(json.dumps(asked))
-            await receive_data(sender, asked["data"])
+            await sender.send(json.dumps(message))
+            await receive_data(sender, message["data"])
             told = await receive_event(sender, "ack")
             assert shows(ack, told)
-            assert told["id"] == asked["id"]
+            assert told["id"] == message["id"]
             redis.kill()
             await receive_event(sender, "degraded")
-            await sender.send(json.dumps(filled(message)))
+            await sender.send(json.dumps(message))
             assert shows(nack, await receive_event(sender, "nack"))
             redis.start()
 

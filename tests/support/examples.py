@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from uuid import uuid4
 
 ANYTHING = "any … thing"
 """Stands for a … that is a value by itself."""
@@ -14,16 +13,6 @@ ANYTHING = "any … thing"
 def example(text: str) -> Any:
     """Returns what a page shows, read."""
     return json.loads(re.sub(r"(?<=[ \[])…(?=[,}\]])", f'"{ANYTHING}"', text))
-
-
-def filled(shown: Any) -> Any:
-    """Returns an example as a client may send it: with an ID for each text with a …."""
-    match shown:
-        case dict():
-            return {key: filled(value) for key, value in shown.items()}
-        case str() if "…" in shown:
-            return str(uuid4())
-    return shown
 
 
 def shows(shown: Any, said: Any) -> bool:
