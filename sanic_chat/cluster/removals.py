@@ -180,7 +180,11 @@ class Removals:
             ]
         if removal.seconds_ago:
             until = (time.time() - removal.seconds_ago) * 1000
-            sessions = [one for one in sessions if milliseconds_of(one.client_id) <= until]
+            sessions = [
+                one
+                for one in sessions
+                if milliseconds_of(one.client_id) <= until or self._is_revoked(one)
+            ]
         self._close(sessions, removal.code, removal.reason)
         return len(sessions)
 
@@ -201,12 +205,12 @@ class Removals:
             self._loop.call_soon(self._close, sessions[PER_TURN:], code, reason, by)
 
     def _close_revoked(self, user: str) -> None:
-        sessions = [
-            session
-            for session in self._sessions_of(user)
-            if session.identity is not None and self._revocations.has_revoked(session.identity)
-        ]
+        sessions = [*filter(self._is_revoked, self._sessions_of(user))]
         self._close(sessions, CloseCode.UNAUTHORIZED, SENTENCE, EndedBy.SERVER)
+
+    def _is_revoked(self, session: Session) -> bool:
+        identity = session.identity
+        return identity is not None and self._revocations.has_revoked(identity)
 
     def _drain_here(self, pod_id: str) -> bool:
         if pod_id != self._pod_id or self.drain_here is None:

@@ -123,6 +123,23 @@ async def test_what_is_told_twice(crowd: Crowd) -> None:
     assert here._disconnect_here(removal.aged(0.0)) == 0
 
 
+async def test_a_revocation_that_is_told_late(crowd: Crowd) -> None:
+    """Of the sessions that have begun since, those end whose token it revokes."""
+    old, spared = [await crowd.open(0, identity=Identity("anna", issued_at=1.0)) for _ in range(2)]
+    new = await crowd.open(0, identity=Identity("anna", issued_at=3.0))
+    removal = Removal(
+        4001,
+        "",
+        user="anna",
+        spared=[spared.client_id],
+        revoked_before=2.0,
+        id="1",
+        seconds_ago=60.0,
+    )
+    assert crowd.pods[0].cluster.removals._disconnect_here(removal) == 1
+    assert [one.state for one in (old, spared, new)] == [State.CLOSING, State.OPEN, State.OPEN]
+
+
 async def test_a_pod_that_has_missed_some(crowd: Crowd) -> None:
     """It learns of them when it is reached again, however many there were, each but once."""
     here, there = crowd.pods
