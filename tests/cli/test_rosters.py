@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,8 +20,9 @@ from sanic_chat.cli.rosters import Rosters, words
 
 from ..support.clients import running_server
 from ..support.command import run, start
-from ..support.harness import RedisProcess, ServerProcess
+from ..support.harness import ROOT, RedisProcess, ServerProcess
 from ..support.keys import SECRET
+from ..support.markdown import Page
 
 ROSTER = {
     "event": "roster", "seq": 4, "users": 1, "sessions": 2, "exact": True, "complete": True,
@@ -136,3 +140,25 @@ def test_who_may_not_see(server: ServerProcess) -> None:
     code, _, errors = run("sub", "--presence", "zoo", **settings(server, "anna", rooms=rules))
     assert code == 1
     assert errors == "Your token does not allow you to see who is in room 'zoo'\n"
+
+
+def test_the_first_steps_with_tokens(shared_redis: RedisProcess) -> None:
+    """What docs/auth.md shows: a server's settings, a client with a token, and what it prints."""
+    page = Page(ROOT / "docs/auth.md")
+    (export, _), client = (block.splitlines() for block in page.code_blocks("sh"))
+    assert client[0] == export
+    variables = dict(each.split("=", 1) for each in export.split()[1:])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (
+        running_server(REDIS_URL=shared_redis.url, **variables) as server,
+        subprocess.Popen(
+            ["sh", "-euc", "\n".join([*client[:-1], f"exec {client[-1]}"])],
+            env={"PATH": path, "CHAT_URL": f"http://127.0.0.1:{server.port}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        told = line(process).partition(" ")[2]
+        process.send_signal(signal.SIGINT)
+    assert told
+    assert f"2026-02-05T00:00:00.000Z {told}\n" in page.code_blocks("")
