@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple
 
@@ -50,6 +51,16 @@ class _Commands(click.Group):
         module = import_module(f"{__package__}.{home.module}")
         command: click.Command = getattr(module, home.function)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            nearest = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise click.UsageError(f"{error.message}{hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -26,6 +26,14 @@ def test_help_lists_all_commands() -> None:
         assert home.help in output
 
 
+def test_a_misspelt_command() -> None:
+    """It ends with 2, and names the nearest one, if there is one near."""
+    for word, hint in (("serv", " Did you mean 'serve'?"), ("zzz", "")):
+        code, _, errors = run_here(word)
+        assert code == 2
+        assert errors.endswith(f"Error: No such command {word!r}.{hint}\n")
+
+
 def test_help_of_each_command() -> None:
     """Every command that is listed can be loaded, and tells what it does."""
     for name in COMMANDS:
