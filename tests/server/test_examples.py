@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
@@ -163,3 +165,17 @@ async def test_presence(server: ServerProcess) -> None:
         await watcher.send(json.dumps(who))
         assert (await receive_event(watcher, "roster"))["members"] == [anna, carl]
         assert gone in found["left"]
+
+
+def test_a_page_of_ones_own(shared_redis: RedisProcess) -> None:
+    """The script in README gets what it sends."""
+    node = ("node", "--experimental-websocket", "-e")
+    if shutil.which("node") is None or subprocess.run([*node, ""]).returncode:
+        pytest.skip("there is no node with WebSockets here")
+    [script] = Page(ROOT / "README.md").code_blocks("js")
+    with running_server(REDIS_URL=shared_redis.url) as server:
+        script = script.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        with subprocess.Popen([*node, script], stdout=subprocess.PIPE, text=True) as page:
+            assert page.stdout is not None
+            assert page.stdout.readline() == "hello\n"
+            page.terminate()
