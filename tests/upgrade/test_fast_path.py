@@ -194,7 +194,7 @@ async def test_plain_handshakes_do_not_reach_sanic(
         assert by_sanic == []
         assert not app.ctx.worker.http_connections
         assert app.ctx.worker.pod.connected == 1
-        await eventually(lambda: asyncio.all_tasks() == tasks, "no task is left")
+        await eventually(lambda: asyncio.all_tasks() <= tasks, "no task is left")
 
 
 @pytest.mark.parametrize("case", [case for case in ALIKE if "protocol" in case])
