@@ -35,7 +35,7 @@ def test_flush(benchmark: Any, members: int, messages: int) -> None:
     handler = RecordingHandler()
     transports = [NullTransport() for _ in range(members)]
     for transport in transports:
-        session = Session(handler, client_id="me", sender=b'"me"')
+        session = Session(handler, client_id="me")
         session.connection_made(transport)
         hub.add(session)
         assert hub.join(session, room)

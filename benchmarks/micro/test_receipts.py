@@ -25,7 +25,7 @@ def test_tell(benchmark: Any, loop: asyncio.AbstractEventLoop, at_once: int) -> 
     """1 000 receipts, of which so many are answered in one loop turn."""
     room = Channel(b"realtime:room:bench", "bench", b'"bench"')
     transport = NullTransport()
-    session = Session(RecordingHandler(), client_id="me", sender=b'"me"')
+    session = Session(RecordingHandler(), client_id="me")
     session.connection_made(transport)
     room.members[session] = None
     receipts = Receipts(
