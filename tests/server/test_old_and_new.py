@@ -182,6 +182,12 @@ async def test_who_is_there(
 ) -> None:
     """New pods tell of each other's users, complete, and nothing to the old one nor of it."""
     other = start_server("--single-process", REDIS_URL=own_redis.url)
+
+    def is_empty() -> bool:
+        pod = server.pod()
+        return pod["rooms"] == pod["presence"]["held_users"] == 0
+
+    await eventually(lambda: asyncio.to_thread(is_empty), "who was there before is gone")
     async with (
         redis.pubsub(ignore_subscribe_messages=True) as channels,
         server.connect("lobby", events="presence") as anna,
@@ -191,6 +197,7 @@ async def test_who_is_there(
         watchers = [Watcher(anna), Watcher(bert)]
         for watcher in watchers:
             await watcher.until(lambda it: it.complete and len(it.users) == 2)
+            watcher.joined.clear()
         for channel, payload in PUBLISHED:
             await redis.publish(channel, payload)
         async with other.connect("lobby"):
