@@ -183,6 +183,18 @@ def test_the_limit_may_be_zero(start_server: StartServer) -> None:
     wait_until(lambda: not server.descendants(), "all its processes are gone")
 
 
+def start_app(
+    start_server: StartServer, directory: Path, source: str, **options: Any
+) -> ServerProcess:
+    """Start an app whose module has this source, and stands in a directory of its own."""
+    (directory / "some_app.py").write_text(source)
+    return start_server(
+        command=(sys.executable, "-m", "sanic", "some_app:app"),
+        PYTHONPATH=f"{directory}{os.pathsep}{ROOT}",
+        **options,
+    )
+
+
 CANNOT_START = """
 import os
 
@@ -202,13 +214,7 @@ def test_a_worker_that_dies_in_the_first_start_ends_the_server(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     """Without waiting for the worker that is dead; the exit code is 1, and the log says why."""
-    (tmp_path / "dies.py").write_text(CANNOT_START)
-    server = start_server(
-        workers=2,
-        wait=False,
-        command=(sys.executable, "-m", "sanic", "dies:app"),
-        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
-    )
+    server = start_app(start_server, tmp_path, CANNOT_START, workers=2, wait=False)
     assert server.wait() == 1
     assert "timed out" not in server.log  # nobody was waited for
     assert re.search(
@@ -239,13 +245,8 @@ def test_a_stop_does_not_wait_for_workers_that_die_meanwhile(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     """If one dies in its start after the signal, nobody waits for it to come up."""
-    (tmp_path / "waits.py").write_text(HOLDS_UP_ITS_START)
-    server = start_server(
-        workers=2,
-        wait=False,
-        command=(sys.executable, "-m", "sanic", "waits:app"),
-        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
-        MARKS=str(tmp_path),
+    server = start_app(
+        start_server, tmp_path, HOLDS_UP_ITS_START, workers=2, wait=False, MARKS=str(tmp_path)
     )
     wait_until(lambda: server.log.count("Starting worker") == 2, "both start")
     server.signal(signal.SIGTERM)
@@ -275,10 +276,10 @@ def test_a_worker_that_cannot_start_again_ends_the_server(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     """Failing starts are tried again with growing pauses, and then the server gives up."""
-    (tmp_path / "cannot.py").write_text(CANNOT_START_AGAIN)
-    server = start_server(
-        command=(sys.executable, "-m", "sanic", "cannot:app"),
-        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
+    server = start_app(
+        start_server,
+        tmp_path,
+        CANNOT_START_AGAIN,
         MARKS=str(tmp_path),
         CHAT_RESTART_LIMIT="2",
     )
