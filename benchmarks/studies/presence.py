@@ -54,7 +54,9 @@ class Step:
     messages: int
     """Of one client, at most; `bytes` likewise."""
     bytes: int
-    pair: Latency | None
+    span_ns: tuple[int, int]
+    """From its begin until all were told."""
+    pair: Latency | None = None
 
 
 def _talk(port: int, stop: Event, results: Any, ready: Event) -> None:
@@ -84,20 +86,18 @@ async def _crowd(redis: RedisProcess, count: int) -> list[Step]:
         reading, writing = SPAWN.Pipe(duplex=False)
         with apart(partial(_talk, ports[0]), stop, writing):
             async with onlookers(ports, users) as clients:
-                steps, spans = await _steps(clients, pods)
+                steps = await _steps(clients, pods)
             stop.set()
             assert await asyncio.to_thread(reading.poll, TOLD_SECONDS)
             times: list[tuple[int, int]] = reading.recv()
-    for step, (begin, end) in zip(steps, spans, strict=True):
+    for step in steps:
+        begin, end = step.span_ns
         step.pair = Latency.of([taken for at, taken in times if begin <= at <= end])
     return steps
 
 
-async def _steps(
-    clients: list[Onlooker], pods: list[Any]
-) -> tuple[list[Step], list[tuple[int, int]]]:
+async def _steps(clients: list[Onlooker], pods: list[Any]) -> list[Step]:
     steps: list[Step] = []
-    spans: list[tuple[int, int]] = []
 
     async def step(
         what: str, acts: list[Callable[[], None]], staying: list[Onlooker], living: list[Any]
@@ -121,15 +121,13 @@ async def _steps(
                 cpu_seconds([pod.pid for pod in living]) - cpu,
                 max(client.messages for client in staying),
                 max(client.bytes for client in staying),
-                None,
+                (began, time.monotonic_ns()),
             )
         )
-        spans.append((began, time.monotonic_ns()))
 
     await asyncio.sleep(SECONDS)
-    nobody: list[Callable[[], None]] = [lambda: None]
     before = cpu_seconds([pod.pid for pod in pods])
-    await spread(nobody, SECONDS)
+    await asyncio.sleep(SECONDS)
     alone = cpu_seconds([pod.pid for pod in pods]) - before
     print(f"    the pair alone: {alone:.2f} s in {SECONDS} s")
     memory = resident_bytes([pod.pid for pod in pods])
@@ -143,7 +141,7 @@ async def _steps(
     await step(
         "the other pod is killed", [partial(os.kill, pods[1].pid, signal.SIGKILL)], left, pods[:1]
     )
-    return steps, spans
+    return steps
 
 
 def main() -> None:
