@@ -81,7 +81,8 @@ class WatchedRoom:
             frame = self._frame(self._roster(is_complete))
             audience.send_roster(frame, to_newcomers=not waits, to_watchers=roster_for_all)
             self._is_complete = is_complete
-            self._since = self._since if waits else None
+            if not waits:
+                self._since = None
         return bool(
             self.view.holds
             or audience.newcomers.members
