@@ -102,7 +102,7 @@ class Upgrader:
             self._turn_away(request, transport, early, "too_many_sessions", sentence, code)
             return
         self._connection_limit.discard(transport)
-        session = self._new_session(request, user, transport)
+        session = self._new_session(request, transport)
         switch_protocols(
             transport,
             session,
@@ -178,9 +178,7 @@ class Upgrader:
             subprotocol=request.subprotocol,
         )
 
-    def _new_session(
-        self, request: UpgradeRequest, user: str, transport: asyncio.Transport
-    ) -> Session:
+    def _new_session(self, request: UpgradeRequest, transport: asyncio.Transport) -> Session:
         options = request.options
         session = self._make_session(
             client_id=request.client_id,
