@@ -176,7 +176,8 @@ def test_two_reloads_at_a_time(
         inspector.ask("reload", "--zero-downtime")
     wait_for_workers(server, 6)
     wait_until(lambda: len(living(server)) == 2, "the others have ended")
-    assert living(server) == workers(server)[-2:]
+    made_last = sorted(workers(server))[-2:]  # the first reload's may be ready after them
+    assert sorted(living(server)) == made_last
     server.descendants()
     ends_well(server)
 
