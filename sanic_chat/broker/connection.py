@@ -26,6 +26,8 @@ FEED_BYTES = 32 * 1024
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """The bound of one reply. Redis itself cuts a subscriber off at half of it."""
 
+_NO_REPLY = object()  # hiredis' own is False, which 0 equals
+
 
 def pack(command: Sequence[str | bytes]) -> bytes:
     """Encode a command as RESP."""
@@ -82,7 +84,7 @@ class Connection(asyncio.Protocol):
         self.expected: deque[Any] = deque()
         """The commands that Redis has still to answer, in order: each a `Call`, or its own."""
         self._loop = loop
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=_NO_REPLY)
         self._unread_bytes = 0  # read since the last reply was complete
         self._receive: Callable[[list[Reply]], None] = self._keep
         self._on_writable: Callable[[], None] | None = None
@@ -106,8 +108,7 @@ class Connection(asyncio.Protocol):
         try:
             for piece in (data,) if len(data) <= FEED_BYTES else _pieces(data):
                 reader.feed(piece)
-                while (reply := reader.gets()) is not False:
-                    replies.append(reply)
+                replies.extend(iter(reader.gets, _NO_REPLY))
         except (hiredis.HiredisError, MemoryError, TypeError) as error:
             # An absurd length is a MemoryError there, a map with a list for a key a TypeError.
             self.give_up(f"not RESP: {error or 'out of memory'}")

@@ -338,7 +338,9 @@ class Publisher:
                 self.link.rebuild(f"it said what it was not asked: {reply!r:.100}")
                 break
             receipt = unconfirmed.popleft()
-            if type(receipt) is Call:
+            if type(receipt) is tuple and type(reply) is int:  # as nearly always
+                confirmed += 1
+            elif type(receipt) is Call:
                 receipt.answered(reply)
             elif type(reply) is int:
                 confirmed += 1

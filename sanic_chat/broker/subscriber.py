@@ -273,22 +273,26 @@ class Subscriber:
     def replies_received(self, replies: list[Reply]) -> None:
         echo_prefix = self._echo_prefix
         on_message = self._on_message
+        echoes = 0
         for reply in replies:
-            if type(reply) is not list or len(reply) != 3 or type(reply[1]) is not bytes:
+            if type(reply) is not list or len(reply) != 3:
                 self._answered(reply)
                 continue
             kind, channel, content = reply
-            if kind == b"message" and type(content) is bytes:
-                if content.startswith(echo_prefix):
-                    self.echoes += 1
-                else:
-                    on_message(channel, content)
+            is_message = kind == b"message" and type(content) is bytes
+            if is_message and content.startswith(echo_prefix):
+                echoes += 1
+            elif type(channel) is not bytes:
+                self._answered(reply)
+            elif is_message:
+                on_message(channel, content)
             elif kind == b"subscribe":
                 self._confirm("SUBSCRIBE", channel)
             elif kind == b"unsubscribe":
                 self._confirm("UNSUBSCRIBE", channel)
             else:
                 self.link.rebuild(f"it told the subscriber: {reply!r:.100}")
+        self.echoes += echoes
 
     def _answered(self, reply: Reply) -> None:
         """Take a reply that is neither a message nor about one channel."""

@@ -16,6 +16,7 @@ from ..support.clients import resp
 REPLIES: list[Reply] = [
     [b"message", b"a channel", b"x" * size] for size in (300, 1, FEED_BYTES, 0, 3 * FEED_BYTES)
 ] * 3 + [[b"message", b"a channel", b"%d" % number] for number in range(FEED_BYTES // 10)]
+REPLIES += [1, 0, 2]  # 0 is what hiredis says of itself when there is none, nearly: False
 
 
 class Owner:

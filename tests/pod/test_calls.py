@@ -65,13 +65,13 @@ class Calls(NamedTuple):
 
 RECEIVING = Calls(python=10, c=19)
 """A message up to where the hub and the publisher have it."""
-MESSAGE_ALONE = Calls(python=23, c=46)
+MESSAGE_ALONE = Calls(python=23, c=44)
 """A message whose sender is alone in its room: one delivery is in it."""
-MESSAGE_WITHOUT_ECHO = Calls(python=29, c=54)
+MESSAGE_WITHOUT_ECHO = Calls(python=29, c=51)
 """A message whose sender has its echo off, to one other member."""
-FURTHER_MESSAGE = Calls(python=8, c=25)
+FURTHER_MESSAGE = Calls(python=8, c=22)
 """Each message more that comes in the same packet."""
-MESSAGE_OF_ANOTHER_POD = Calls(python=15, c=36)
+MESSAGE_OF_ANOTHER_POD = Calls(python=15, c=35)
 """A message from Redis, to one member."""
 DELIVERY = Calls(python=1, c=2)
 """Each member more, in a room that is written to at once."""
