@@ -47,7 +47,7 @@ class Cluster:
         has_lifecycle: bool,
     ) -> None:
         def is_proven() -> bool:
-            return not (broker.outage.is_on or self.revocations.is_catching_up)
+            return not (broker.outage.is_on or self.revocations.catching_up.is_under_way)
 
         self._control = control
         self._canaries_are_rare = broker.proof_interval > BEAT_SECONDS
@@ -99,8 +99,8 @@ class Cluster:
 
     def reached(self) -> None:
         """Catch up: other pods are reached for the first time, or again."""
-        self.removals.begin_to_catch_up()  # first: they have a reason
-        self.revocations.begin_to_catch_up()
+        self.removals.catching_up.begin()  # first: they have a reason
+        self.revocations.catching_up.begin()
         if self.lifecycle is not None:
             self.lifecycle.tell_all()
 
@@ -111,7 +111,7 @@ class Cluster:
 
     def close(self) -> None:
         """Ask nothing of our own accord any more, and tell backends nothing."""
-        self.revocations.close()
-        self.removals.close()
+        self.revocations.catching_up.close()
+        self.removals.catching_up.close()
         if self.lifecycle is not None:
             self.lifecycle.close()

@@ -25,7 +25,7 @@ from ..protocol.frames import CloseCode
 from ..session.handler import EndedBy
 from ..session.session import Session
 from .asking import Asking
-from .catching_up import entries_of_all
+from .catching_up import CatchingUp, entries_of_all
 from .recent_removals import RecentRemovals
 from .remembered import Remembered
 from .revocations import SENTENCE, Revocations
@@ -72,6 +72,8 @@ class Removals:
     ) -> None:
         self.drain_here: Callable[[], None] | None = None
         """Begins the orderly end of this pod, as SIGTERM does; None: it can't be asked to."""
+        self.catching_up = CatchingUp(self._catch_up, name="removals")
+        """Does what this pod has missed, and has the others do what it alone was asked for."""
         self._pod_id = pod_id
         self._asking = asking
         self._hub = hub
@@ -83,7 +85,6 @@ class Removals:
         )
         self._recent = RecentRemovals()
         self._pods = pods
-        self._catching_up: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         asking.handle(DISCONNECT, Removal, self._disconnect_here)
         asking.handle(DRAIN, str, self._drain_here)
@@ -130,16 +131,6 @@ class Removals:
         return kick if kick is not None and kick.at >= began else None
 
     # -- after an outage -----------------------------------------------------------------------
-
-    def begin_to_catch_up(self) -> None:
-        """Do what this pod has missed, and have the others do what it alone was asked for."""
-        self.close()
-        self._catching_up = self._loop.create_task(self._catch_up(), name="removals")
-
-    def close(self) -> None:
-        """Ask nobody any more."""
-        if self._catching_up is not None:
-            self._catching_up.cancel()
 
     async def _catch_up(self) -> None:
         async for removal in entries_of_all(

@@ -11,7 +11,6 @@ token is read.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from heapq import nsmallest
 
@@ -21,7 +20,7 @@ from ..protocol.cluster import Revoked
 from ..protocol.identity import Identity
 from ..protocol.pages import Page, cut
 from .asking import Asking
-from .catching_up import PAGE, entries_of_all
+from .catching_up import PAGE, CatchingUp, entries_of_all
 
 MAX_REVOCATIONS = 10_000
 """The users whose tokens may be revoked at a time; beyond them the earliest one is forgotten."""
@@ -45,10 +44,11 @@ class Revocations:
 
     def __init__(self, asking: Asking, *, pods: Callable[[], int]) -> None:
         self.on_learned: Callable[[str], None] = lambda user: None
+        self.catching_up = CatchingUp(self._catch_up, name="revocations")
+        """Takes over the other pods' tables."""
         self._asking = asking
         self._pods = pods
         self._before: dict[str, float] = {}
-        self._catching_up: asyncio.Task[None] | None = None
         self._full = RateLimitedWarning()
         asking.handle(REVOCATIONS, Revoked, self._page)
 
@@ -90,27 +90,9 @@ class Revocations:
 
     # -- from pod to pod -----------------------------------------------------------------------
 
-    def begin_to_catch_up(self) -> None:
-        """Ask the other pods for their tables: some revocation may have been missed."""
-        self.close()
-        self._catching_up = asyncio.get_running_loop().create_task(
-            self._catch_up(), name="revocations"
-        )
-
-    @property
-    def is_catching_up(self) -> bool:
-        """Whether there may be pods that this one does not know of yet."""
-        return self._catching_up is not None and not self._catching_up.done()
-
     async def caught_up(self) -> None:
         """Wait until the others' tables are known here, for `CATCH_UP_SECONDS` at most."""
-        if self._catching_up is not None:
-            await asyncio.wait([self._catching_up], timeout=CATCH_UP_SECONDS)
-
-    def close(self) -> None:
-        """Ask nobody any more."""
-        if self._catching_up is not None:
-            self._catching_up.cancel()
+        await self.catching_up.wait(CATCH_UP_SECONDS)
 
     async def _catch_up(self) -> None:
         async for before, user in entries_of_all(

@@ -1,4 +1,4 @@
-"""A list of all pods, fetched page by page."""
+"""A list of all pods, fetched page by page, and anew each time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 
 from sanic_chat.cluster import catching_up
 from sanic_chat.cluster.asking import MAX_QUESTIONS
-from sanic_chat.cluster.catching_up import PAGE, entries_of_all
+from sanic_chat.cluster.catching_up import PAGE, CatchingUp, entries_of_all
 from sanic_chat.pod.pod import Pod
 from sanic_chat.protocol.pages import Page, cut
 
+from ..support.harness import DEADLINE
 from ..support.pods import Crowd
 
 
@@ -63,3 +64,38 @@ async def test_too_many_questions(crowd: Crowd, monkeypatch) -> None:
     await asyncio.sleep(0)
     assert await numbers_of_all(crowd.pods[0]) == [1, 2]
     await asyncio.gather(*waits)
+
+
+async def test_it_begins_anew() -> None:
+    """What was under way is given up, so that one list at a time is fetched, from its beginning."""
+    begun, given_up = [], []
+    is_known = asyncio.Event()
+
+    async def catch_up() -> None:
+        begun.append(len(begun))
+        number = begun[-1]
+        try:
+            await is_known.wait()
+        except asyncio.CancelledError:
+            given_up.append(number)
+            raise
+
+    catching_up = CatchingUp(catch_up, name="numbers")
+    assert not catching_up.is_under_way
+    await catching_up.wait(DEADLINE)  # for nothing
+    for _ in range(2):
+        catching_up.begin()
+        await asyncio.sleep(0)
+        assert catching_up.is_under_way
+    await catching_up.wait(0.0)
+    assert (begun, given_up) == ([0, 1], [0])
+    is_known.set()
+    await catching_up.wait(DEADLINE)
+    assert not catching_up.is_under_way
+    assert (begun, given_up) == ([0, 1], [0])
+    catching_up.begin()
+    is_known.clear()
+    await asyncio.sleep(0)
+    catching_up.close()
+    await catching_up.wait(DEADLINE)
+    assert (begun, given_up) == ([0, 1, 2], [0, 2])

@@ -159,7 +159,7 @@ async def test_a_pod_that_has_missed_some(crowd: Crowd) -> None:
     assert stays.state is State.OPEN
     counted = there.closes.counts()["backend"]
     there.cluster.reached()
-    await asyncio.wait_for(there.cluster.removals._catching_up, DEADLINE)
+    await asyncio.wait_for(there.cluster.removals.catching_up._task, DEADLINE)
     assert there.closes.counts()["backend"] == counted
 
 
@@ -185,7 +185,7 @@ async def test_a_revocation_that_is_learned_late(crowd: Crowd) -> None:
     old = await crowd.open(1, identity=Identity("anna", issued_at=100.0))
     new = await crowd.open(1, identity=Identity("anna", issued_at=300.0))
     crowd.pods[0].cluster.revocations.revoke("anna", 200.0)
-    crowd.pods[1].cluster.revocations.begin_to_catch_up()
+    crowd.pods[1].cluster.revocations.catching_up.begin()
     await eventually(lambda: old.state is not State.OPEN, "it is closed")
     assert new.state is State.OPEN
     [(_, payload)] = frames_of(crowd.sockets[0])

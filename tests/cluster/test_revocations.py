@@ -93,7 +93,7 @@ async def test_all_questions_are_taken(pods: list[Pod]) -> None:
     pods[0].broker.hold()
     asking = [asyncio.create_task(pods[1].cluster.directory.rooms()) for _ in range(4)]
     await asyncio.sleep(0)
-    table(pods[1]).begin_to_catch_up()
+    table(pods[1]).catching_up.begin()
     await asyncio.gather(*asking)
     pods[0].broker.release()
     await know_each_other(pods)
