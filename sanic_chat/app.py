@@ -84,6 +84,8 @@ class ChatServer(Sanic[SanicConfig, ChatContext]):
             hold_signals()
             replace_state_server()
         super().prepare(*arguments, **settings)
+        if not Sanic.test_mode:
+            main_process.try_the_address(self)
 
     def motd(self, server_settings: dict[str, Any] | None = None) -> None:
         """Log what starts, and where.
@@ -189,7 +191,6 @@ def _add_routes(app: ChatServer, config: Config) -> None:
 
 
 def _add_listeners(app: ChatServer, *, is_worker: bool) -> None:
-    app.main_process_start(main_process.try_the_address)
     app.main_process_start(main_process.raise_limits)
     app.main_process_start(main_process.warn_of_doubts)
     app.main_process_start(main_process.start_embedded_redis)
