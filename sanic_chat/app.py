@@ -48,7 +48,7 @@ from .tokens import make_authenticator
 from .upgrade.fast_path import FastPathProtocol
 from .upgrade.sanic_http import ChatRequest, ChatRouter
 from .version import VERSION
-from .web.api import api_blueprint
+from .web.api import api_blueprint, no_api_blueprint
 from .web.asgi import refuse_asgi
 from .web.errors import JSONErrorHandler
 from .web.pages import pages_blueprint
@@ -188,6 +188,8 @@ def _add_routes(app: ChatServer, config: Config) -> None:
     app.blueprint(pages_blueprint())
     if config.api_keys:
         app.blueprint(api_blueprint(url_prefix=config.api_prefix, version=VERSION))
+    else:
+        app.blueprint(no_api_blueprint(url_prefix=config.api_prefix))
 
 
 def _add_listeners(app: ChatServer, *, is_worker: bool) -> None:

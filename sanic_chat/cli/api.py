@@ -26,8 +26,8 @@ LIMIT = 1000
 KEY = "CHAT_API_KEY"
 
 NOT_FOUND = (
-    ". The server has no CHAT_API_KEYS, or has its API at another port (CHAT_ADMIN_LISTEN) or "
-    "below another prefix (CHAT_API_PREFIX)"
+    ". The server has its API at another port (CHAT_ADMIN_LISTEN) or below another prefix "
+    "(CHAT_API_PREFIX)"
 )
 
 PageT = TypeVar("PageT", "RoomsPage", "RoomPage", "UserPage")

@@ -115,7 +115,7 @@ async def test_many_pages(server, environment, room):
         (["who", "a*b"], {}, 1, "bad_room"),
         (["who", "a\x1bb"], {}, 1, r"a room name has"),
         (["user", ""], {}, 1, "bad_query"),
-        (["user", "anna", "--prefix", "/elsewhere"], {}, 1, "The server has no CHAT_API_KEYS, or"),
+        (["user", "anna", "--prefix", "/elsewhere"], {}, 1, "The server has its API at"),
         (["who"], {}, 2, "ROOM"),
         (["rooms"], {"CHAT_URL": "http://127.0.0.1:1"}, 3, "is not there"),
     ],
@@ -136,12 +136,14 @@ def test_what_goes_wrong(
 
 
 def test_a_server_without_keys(own_redis: RedisProcess) -> None:
-    """Its API is off."""
+    """Its API is off, and it says what turns that on."""
     with running_server(REDIS_URL=own_redis.url, CHAT_REDIS_PREFIX="off") as server:
         url = f"http://127.0.0.1:{server.port}"
         code, _, errors = run("rooms", CHAT_URL=url, CHAT_API_KEY=SECRET)
     assert code == 1
-    assert "404" in errors
+    assert "answers 404: no_api_keys: The API is off" in errors
+    assert "CHAT_API_KEYS" in errors
+    assert "CHAT_ADMIN_LISTEN" not in errors
 
 
 async def test_kick(server, environment):

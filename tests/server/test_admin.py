@@ -133,7 +133,8 @@ def test_a_single_process(start_server, shared_redis):
     two = TwoPorts(server, port)
     assert two.status("/ws/stats", admin=True, secret=None) == 200
     assert two.status("/ws/stats", admin=False, secret=None) == 404
-    assert two.status(f"{PREFIX}/rooms", admin=True) == 404
+    assert httpx.get(f"{two.http}/rooms", verify=NO_TLS).json()["code"] == "no_api_keys"
+    assert server.get("/rooms").json()["code"] == "not_found"
 
 
 @pytest.mark.parametrize("mode", ["--workers=2", "--single-process"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sanic_chat.config.readers import api_keys
+from sanic_chat.protocol.operations import OPERATIONS
 
 from ..support.apps import PREFIX, ReusableClient, assert_error, running_app
 from ..support.backend import API_KEYS, SECRET, SECRETS, bearer
@@ -59,6 +60,25 @@ def test_a_key_for_something_else(api):
     response = post(api, bearer(SECRETS["read"]))
     assert_error(response, 403, "forbidden_scope")
     assert response.json["message"] == "The key only-read is for read; this takes one for publish"
+
+
+@pytest.mark.parametrize("path", [*(one.path for one in OPERATIONS), "/openapi.json"])
+def test_a_server_without_keys(run_app, path):
+    """Wherever its API would be it says that this is off, and what turns it on, and no more."""
+    client = run_app()
+    for answer in (client.get(PREFIX + path), client.post(PREFIX + path, headers=bearer())):
+        assert_error(answer[1], 404, "no_api_keys")
+        assert "CHAT_API_KEYS" in answer[1].json["message"]
+    assert_error(client.get(path)[1], 404, "not_found")
+
+
+def test_a_body_for_a_server_without_keys(run_app):
+    """It is not read: a long one closes the connection."""
+    client = run_app()
+    for size, connection in ((10_000, "keep-alive"), (100_000, "close")):
+        _, response = client.post(f"{PREFIX}/publish", content=b"x" * size)
+        assert_error(response, 404, "no_api_keys")
+        assert response.headers["connection"] == connection
 
 
 def test_a_body_without_a_key(api):

@@ -28,5 +28,6 @@ def test_method_not_allowed(client, method, path):
 
 def test_no_source_is_read_for_their_format(run_app):
     """Each route says that errors are JSON: Sanic would parse the source of its handler."""
-    routes = run_app(api_keys=api_keys(API_KEYS)).app.router.routes
-    assert {route.extra.error_format for route in routes} == {"json"}
+    for keys in ((), api_keys(API_KEYS)):
+        routes = run_app(api_keys=keys).app.router.routes
+        assert {route.extra.error_format for route in routes} == {"json"}
