@@ -302,7 +302,7 @@ async def test_forbidden_channels_are_found(own_redis, admin, forbidden):
         ("PING", b"+GNOP\r\n", "answered a PING with"),
         ("PUBLISH", b"+OK\r\n", "answered a PUBLISH with"),
         ("SUBSCRIBE", b"+OK\r\n", "answered the subscriber"),
-        ("SUBSCRIBE", b"*3\r\n$7\r\nmessage\r\n*0\r\n$1\r\nx\r\n", "answered the subscriber"),
+        ("SUBSCRIBE", b"*3\r\n$7\r\nmessage\r\n*0\r\n$1\r\nx\r\n", "[b'message', [], b'x']"),
         ("SUBSCRIBE", b"*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n", "out of turn"),
         ("PUBLISH", b"-NOAUTH Authentication required.\r\n", "NOAUTH"),
     ],
