@@ -155,20 +155,11 @@ class Removals:
     def _disconnect_here(self, removal: Removal) -> int:
         if not self._recent.note(removal):
             return 0
-        if removal.user is None:
-            sessions = self._with_client_id(removal.client_id or "")
-        else:
-            at = time.monotonic() - removal.seconds_ago
-            if self.kick_of(removal.user, at) is None:
-                self._kicks.keep(removal.user, Kick(at, removal.code, removal.reason))
-            if removal.revoked_before is not None:
-                self._revocations.revoke(removal.user, removal.revoked_before)
-            spared = frozenset(removal.spared)
-            sessions = [
-                session
-                for session in self._sessions_of(removal.user)
-                if session.client_id not in spared
-            ]
+        sessions: list[Session] = []
+        if removal.user is not None:
+            sessions = self._with_user(removal.user, removal)
+        elif removal.client_id is not None:
+            sessions = self._with_client_id(removal.client_id)
         if removal.seconds_ago:
             until = (time.time() - removal.seconds_ago) * 1000
             sessions = [
@@ -178,6 +169,16 @@ class Removals:
             ]
         self._close(sessions, removal.code, removal.reason)
         return len(sessions)
+
+    def _with_user(self, user: str, removal: Removal) -> list[Session]:
+        """The sessions of a user that are to go. Notes that he was disconnected."""
+        at = time.monotonic() - removal.seconds_ago
+        if self.kick_of(user, at) is None:
+            self._kicks.keep(user, Kick(at, removal.code, removal.reason))
+        if removal.revoked_before is not None:
+            self._revocations.revoke(user, removal.revoked_before)
+        spared = frozenset(removal.spared)
+        return [one for one in self._sessions_of(user) if one.client_id not in spared]
 
     def _with_client_id(self, client_id: str) -> list[Session]:
         # A register would cost each session more than this costs a question: 2 ms for 50 000.

@@ -45,6 +45,8 @@ class UpgradeRequest(msgspec.Struct, frozen=True):
     """A handshake that was checked, with all that its session needs."""
 
     client_id: str
+    user: str
+    """The user that the client speaks for; without a token its client ID."""
     identity: Identity | None
     """The client as its token says; None: none is asked for."""
     default_room: str | None
@@ -60,11 +62,6 @@ class UpgradeRequest(msgspec.Struct, frozen=True):
     """The lines of its X-Forwarded-For."""
     began: float
     """The moment (`time.monotonic()`) in which it was read."""
-
-    @property
-    def user(self) -> str:
-        """The user that the client speaks for; without a token its client ID."""
-        return self.client_id if self.identity is None else self.identity.user
 
 
 class HandshakeChecker:
@@ -129,6 +126,7 @@ class HandshakeChecker:
         default_room = None if options.room is None else resolve(options.room, user)
         return UpgradeRequest(
             client_id=client_id,
+            user=user,
             identity=identity,
             default_room=default_room,
             rooms=self._rooms(default_room, user, identity, presence=options.presence),

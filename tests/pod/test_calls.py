@@ -77,7 +77,7 @@ DELIVERY = Calls(python=1, c=2)
 """Each member more, in a room that is written to at once."""
 LONG_DELIVERY = Calls(python=1, c=3)
 """Each member more, in a room that is written to slice by slice."""
-CONNECT = Calls(python=65, c=76)
+CONNECT = Calls(python=64, c=76)
 """A client from its accepted socket to its session in a room, with no header but those it needs."""
 CLOSE = Calls(python=41, c=21)
 """The end of one that sends a close frame."""
