@@ -1,10 +1,11 @@
-"""Renewal: a new token on an open connection, and what follows from what it allows no more.
+"""Renewal: a new token on an open connection, and what follows from what it allows, or no more.
 
-    auth ─→ authenticate ─→ the same user? ─→ the session's identity ─→ rooms not allowed any more
+    auth ─→ authenticate ─→ the same user? ─→ the session's identity ─→ each of its rooms
                                                                         ├→ kicked, or no presence
+                                                                        ├→ presence again
                                                                         └→ a new info is told
 
-May live here: when a new token is taken, and what it takes away. Must not know how a token is read.
+May live here: when a new token is taken, and what it changes. Must not know how a token is read.
 """
 
 from __future__ import annotations
@@ -83,11 +84,12 @@ class Renewal:
         self._expiry.add(session)
         left = None if identity.expires_at is None else round(identity.expires_at - time.time())
         self._answers.send(session, events.Authenticated(left, id))
-        self._take_away(session)
+        self._judge_rooms(session)
         if old is None or old.info != identity.info:
             self._rooms.info_changed(session)
 
-    def _take_away(self, session: Session) -> None:
+    def _judge_rooms(self, session: Session) -> None:
+        """Take away what is not allowed any more. Who wants presence in all rooms has it again."""
         for room in dict.fromkeys(channel.room for channel in session.channels):
             if room is None:
                 continue
@@ -95,7 +97,8 @@ class Renewal:
                 self._rooms.leave(session, room, "kicked")
                 message = f"Your token does not allow you in room {room!r} any more"
                 self._answers.send(session, events.Kicked(room, "forbidden_room", message))
-            elif not self._rooms.may(session, "presence", room) and self._rooms.stop_presence(
-                session, room
-            ):
+            elif self._rooms.may(session, "presence", room):
+                if session.presence:
+                    self._rooms.watch(session, room)
+            elif self._rooms.stop_presence(session, room):
                 self._answers.send(session, events.forbidden_presence(room, None))

@@ -8,6 +8,7 @@ LISTENER = "sanic_chat/presence/listener.py"
 OWN_PART = "sanic_chat/presence/own_part.py"
 PEERS = "sanic_chat/presence/peers.py"
 PRESENCE = "sanic_chat/presence/presence.py"
+RENEWAL = "sanic_chat/pod/renewal.py"
 SPEAKER = "sanic_chat/presence/speaker.py"
 VIEW = "sanic_chat/presence/view.py"
 WATCHED_ROOM = "sanic_chat/presence/watched_room.py"
@@ -144,6 +145,13 @@ MUTANTS = (
         "            if hold is not None:\n                self.holds.add",
         "            if hold is not None and self.is_watched:\n                self.holds.add",
         SEQUENCES,
+    ),
+    Mutant(
+        "who watches all rooms does so again with a token that allows it again",
+        RENEWAL,
+        "                if session.presence:\n",
+        "                if False:\n",
+        ("tests/server/test_tokens.py::test_presence_is_given_back",),
     ),
     # -- nothing is said or kept for nothing -----------------------------------------------
     Mutant(

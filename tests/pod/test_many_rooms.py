@@ -197,7 +197,7 @@ async def lose_the_right_to_all(clients: Clients, count: int) -> int:
     renewal = clients.pod.commands._renewal
     with pytest.MonkeyPatch.context() as patch, steps() as taken:
         patch.setattr(renewal._rooms, "may", lambda *which: False)
-        renewal._take_away(session)
+        renewal._judge_rooms(session)
         await clients.rest()
     assert clients.pod.rooms.of(session) == []
     return taken.count

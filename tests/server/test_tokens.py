@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 import jwt
 import pytest
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ..support.clients import RawClient, receive_until, running_server
@@ -259,6 +260,53 @@ async def test_renewal(server: ServerProcess, room: str) -> None:
         await client.send(json.dumps({"room": f"{room}-kept", "data": "hello"}))
         told = await receive_until(client, "hello")
         assert {message["room"] for message in told} <= {f"{room}-kept"}, "it is told of no other"
+
+
+async def renew(client: ClientConnection, **claims: Any) -> None:
+    """Have a client take a new token, as soon as it may."""
+    while (answer := await answer_to(client, "auth", token=token(**claims))).get("code"):
+        assert answer["code"] == "too_soon"
+        await asyncio.sleep(0.2)
+
+
+async def test_presence_is_given_back(server: ServerProcess, room: str) -> None:
+    """Who watches all rooms then does so again, as often as that is told to have ended."""
+    blind, seeing = ([rule(room, *rights)] for rights in (["join"], ALL))
+    async with (
+        server.connect(room, headers=bearer(token(rooms=blind)), events="presence") as client,
+        AsyncExitStack() as others,
+    ):
+        for user in ("bert", "carl"):
+            assert (await receive_event(client, "error"))["code"] == "forbidden_presence"
+            await renew(client, rooms=seeing)
+            watcher = Watcher(client)
+            await watcher.until(lambda it: "anna" in it.users)
+            connection = server.connect(room, headers=bearer(token(user)))
+            await others.enter_async_context(connection)
+            await watcher.until(lambda it, user=user: user in it.users)
+            await renew(client, rooms=blind)
+
+
+async def test_presence_that_a_join_asked_for_is_given_back(
+    server: ServerProcess, room: str
+) -> None:
+    """It has ended with the right, as the rooms do that one is put out of: a join asks for it."""
+    blind, seeing = ([rule(room, *rights)] for rights in (["join", "publish"], ALL))
+    async with (
+        server.connect(room, headers=bearer(token(rooms=seeing))) as client,
+        server.connect(room, headers=bearer(token("bert")), events="presence") as other,
+    ):
+        await client.send(command("join", room=room, presence=True))
+        await receive_event(client, "roster")
+        await renew(client, rooms=blind)
+        assert (await receive_event(client, "error"))["code"] == "forbidden_presence"
+        await renew(client, rooms=seeing)
+        async with server.connect(room, headers=bearer(token("carl"))):
+            await Watcher(other).until(lambda it: "carl" in it.users)
+        await client.send('{"data": "end"}')
+        assert await receive_until(client, "end") == []
+        await client.send(command("join", room=room, presence=True))
+        assert {"user": "bert"} in (await receive_event(client, "roster"))["members"]
 
 
 async def test_a_right_is_lost_before_the_roster_comes(server: ServerProcess, room: str) -> None:
