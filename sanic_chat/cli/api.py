@@ -57,7 +57,7 @@ def rooms(beginning: str, *, as_json: bool, server: Server) -> None:
     from ..protocol.cluster import RoomsPage  # only here, as others: --help needs none of it
 
     pages = _pages(server, "rooms", RoomsPage, prefix=beginning)
-    _show("rooms", pages, lambda page: page.rooms, _room_line, as_json=as_json)
+    _show("rooms", pages, lambda page: page.rooms, _room_line, "sessions room", as_json=as_json)
 
 
 @click.command()
@@ -71,7 +71,9 @@ def who(room: str, *, as_json: bool, server: Server) -> None:
     from ..protocol.cluster import RoomPage
 
     pages = _pages(server, "room", RoomPage, name=room)
-    _show("members", pages, lambda page: page.members, _member_line, as_json=as_json)
+    _show(
+        "members", pages, lambda page: page.members, _member_line, "sessions user", as_json=as_json
+    )
 
 
 @click.command()
@@ -167,10 +169,14 @@ def _show(
     pages: Iterable[PageT],
     entries_of: Callable[[PageT], list[Any]],
     line: Callable[[Any], str],
+    heading: str = "",
     *,
     as_json: bool,
 ) -> None:
-    """Print all entries, as lines or as an object. Exits with 1 if pods are missing."""
+    """Print all entries, as lines below a heading or as an object.
+
+    Exits with 1 if pods are missing.
+    """
     told: list[Any] = []
     missing: set[str] = set()
     is_complete = True
@@ -181,6 +187,9 @@ def _show(
             if as_json:
                 told += entries_of(page)
                 continue
+            if heading:
+                print_line(heading)
+                heading = ""
             for entry in entries_of(page):
                 print_line(printable(line(entry)))
         if as_json:
