@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import WRONG_USAGE, fail, print_json, print_line, printable
-from .server import authorization, env_file_option, redis_option, server_of, set_redis
+from .server import DEFAULT_URL, authorization, env_file_option, redis_option, server_of, set_redis
 
 if TYPE_CHECKING:
     from ..doctor.examination import Subjects
@@ -24,7 +24,12 @@ COLOURS = {
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="A server, or the proxy before it. [CHAT_URL]")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="A server, or the proxy before it. [CHAT_URL; default, without a REDIS_URL: "
+    f"{DEFAULT_URL}]",
+)
 @click.option(
     "--prefix",
     metavar="PATH",
@@ -99,7 +104,7 @@ def _subjects(
     import logging
 
     from ..config.settings import Config
-    from ..doctor.examination import Subjects
+    from ..doctor.examination import NO_SITE, Subjects
     from ..doctor.machine import Settings
     from ..doctor.site import Site
     from ..errors import ConfigError
@@ -110,8 +115,13 @@ def _subjects(
         config = Config.from_environment()
     except ConfigError as wrong:
         error, config = str(wrong), Config()
-    site = None
-    if url or os.environ.get("CHAT_URL", "").strip():
+    is_named = bool(url or os.environ.get("CHAT_URL", "").strip())
+    if idle and not is_named:
+        fail("--idle needs --url: a connection is held through it", WRONG_USAGE)
+    site: Site | None = None
+    no_site = NO_SITE
+    # The default is not asked beside a REDIS_URL, which may be another deployment's.
+    if is_named or config.redis_url is None:
         site = Site(
             server_of(url, prefix).http,
             headers=authorization("CHAT_TOKEN"),
@@ -119,9 +129,10 @@ def _subjects(
             origins=config.allowed_origins,
             idle=idle,
         )
-    elif idle:
-        fail("--idle needs --url: a connection is held through it", WRONG_USAGE)
-    return Subjects(Settings(error, Config.doubts()), config, site, certificates)
+        if not is_named and not site.is_listening():
+            no_site = f"no server listens at {site.http}: --url names another one"
+            site = None
+    return Subjects(Settings(error, Config.doubts()), config, site, certificates, no_site)
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:

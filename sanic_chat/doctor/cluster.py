@@ -228,7 +228,7 @@ async def listeners(cluster: Cluster) -> Finding:
 
 def _redis(cluster: Cluster) -> RedisProbe:
     if cluster.probe is None:
-        raise Unanswerable("there is no connection to Redis")
+        raise Unanswerable(cluster.unprobed)
     if cluster.probe.hello.get("mode") == "cluster":
         raise Unanswerable("Redis is a node of a Cluster, and knows its own subscribers only")
     return cluster.probe

@@ -28,7 +28,6 @@ from .redis_probe import NAME, RedisProbe
 
 NO_REDIS = "there is no REDIS_URL: a server here starts its own Redis"
 NO_SITE = "no server was asked (--url)"
-NO_PODS = "no pods are known: give --url, or REDIS_URL"
 STORE_SECONDS = 3.0
 """The time in which the place of the reports must have been reached."""
 ALL_CHECKS: tuple[Check[Any], ...] = (
@@ -53,6 +52,8 @@ class Subjects:
     site: site.Site | None
     certificates: Sequence[str] = ()
     """Files with certificates of servers here."""
+    no_site: str = NO_SITE
+    """The reason why no server is asked, if none is."""
 
 
 class Examination:
@@ -98,7 +99,7 @@ class Examination:
 
     async def _site(self) -> site.Site:
         if self._subjects.site is None:
-            raise Unanswerable(NO_SITE)
+            raise Unanswerable(self._subjects.no_site)
         return self._subjects.site
 
     async def _access(self) -> redis_access.Access:
@@ -162,16 +163,14 @@ class Examination:
 
         They are those on Redis, or those that the server tells if there are none to be read.
         """
-        asked: PodReport | str = NO_SITE
+        asked: PodReport | str
         told: tuple[Sequence[PodReport], int] | None = None
-        why = NO_PODS
-        if self._subjects.site is not None:
-            try:
-                asked, pods, unreadable = await self._subjects.site.reports()
-                told = pods, unreadable
-            except Unanswerable as reason:
-                asked = why = str(reason)
-        if self._probe is not None and not await self._away():
+        try:
+            asked, pods, unreadable = await (await self._site()).reports()
+            told = pods, unreadable
+        except Unanswerable as reason:
+            asked = why = str(reason)
+        if self._probe is not None:
             try:
                 told = await self._stored()
             except Unanswerable as reason:
@@ -188,6 +187,8 @@ class Examination:
         """The reports on Redis, and how many of them cannot be read."""
         config = self._config
         assert self._probe is not None
+        if away := await self._away():
+            raise Unanswerable(f"Redis cannot be asked: {away}")
         if self._probe.wrong:
             raise Unanswerable(f"no pod reports to this server: {self._probe.wrong}")
         if self._probe.hello.get("mode") == "cluster":

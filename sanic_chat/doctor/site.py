@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import socket
 import ssl
 import time
 from contextlib import suppress
@@ -77,6 +78,18 @@ class Site:
         """A URL for a WebSocket in a room of our own, with events."""
         room = f"doctor-{secrets.token_hex(4)}"
         return f"ws{self.http.removeprefix('http')}/ws/{room}?events=system&echo=0"
+
+    def is_listening(self) -> bool:
+        """Whether somebody listens there, or at least nobody refuses a connection."""
+        parts = urlsplit(self.http)
+        where = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection(where, REQUEST_SECONDS).close()
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass  # which the checks tell of
+        return True
 
     async def get(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         """Status and body of an answer. Raises OSError if there is none."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,15 @@ from redis import Redis
 from ..support.clients import RedisProxy, resp, running_server
 from ..support.command import run, start
 from ..support.examined import CODES, doctor
-from ..support.harness import DEADLINE, RedisProcess, ServerProcess, free_port, wait_until
+from ..support.harness import (
+    DEADLINE,
+    ROOT,
+    RedisProcess,
+    ServerProcess,
+    free_port,
+    wait_until,
+    without_settings,
+)
 
 MACHINE = [f"--ignore={code}" for code in ("descriptors", "backlog", "cores", "loop_lag")]
 """What may rightly warn on the machine that the tests run on."""
@@ -65,8 +76,40 @@ def test_something_that_does_not_work() -> None:
     code, output, errors = run("doctor", REDIS_URL=nobody)
     assert (code, errors) == (2, "")
     assert re.search("^failure +redis_reachable ", output, re.MULTILINE)
+    assert re.search(
+        "^not measured: .*pods_ready.*\n  Redis cannot be asked: ", output, re.MULTILINE
+    )
     code, found = doctor("--ignore", "redis_reachable", *MACHINE, REDIS_URL=nobody)
     assert (code, "redis_reachable" in found) == (0, False)
+
+
+def by_default(port: int, **environment: str) -> str:
+    """What is printed if nobody names a server, and the default one is at another port."""
+    program = (
+        "from sanic_chat.cli import main, server\n"
+        f"server.DEFAULT_URL = 'http://127.0.0.1:{port}'\n"
+        f"main.sanic_chat({['doctor', *MACHINE]})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**without_settings(os.environ), "COLUMNS": "160", **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_server_that_nobody_named(server: ServerProcess, own_redis: RedisProcess) -> None:
+    """Without a REDIS_URL it is that of the default URL; if none is there, one line says so."""
+    assert re.search(r"^well +url_upgrade +101 ", by_default(server.port), re.MULTILINE)
+    output = by_default(port := free_port())
+    assert "url_" not in output.partition("not measured: ")[0]
+    assert output.count(f"  no server listens at http://127.0.0.1:{port}/api/chat-api: --url") == 1
+    output = by_default(server.port, REDIS_URL=own_redis.url)
+    assert "\n  no server was asked (--url)\n" in output
 
 
 @pytest.mark.parametrize(
