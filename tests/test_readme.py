@@ -32,8 +32,6 @@ from sanic_chat.presence.presence import WINDOW_SECONDS
 from sanic_chat.presence.speaker import MAX_ENVELOPES
 from sanic_chat.protocol import events
 from sanic_chat.protocol.api_keys import SCOPES
-from sanic_chat.protocol.frames import CloseCode, parse_close
-from sanic_chat.protocol.handshake import SUBPROTOCOL
 from sanic_chat.protocol.message import MESSAGE_TYPES, parse_message
 from sanic_chat.protocol.presence import Reason
 from sanic_chat.redis_url import TLSOptions
@@ -52,6 +50,8 @@ from sanic_chat.stats.report import (
 from sanic_chat.stats.reporter import Reporter
 from sanic_chat.upgrade.credentials import BEARER
 from sanic_chat.upgrade.options import EVENTS
+from sanic_chat.websocket.frames import CloseCode, parse_close
+from sanic_chat.websocket.handshake import SUBPROTOCOL
 
 from .support.codes import Source
 from .support.harness import ROOT

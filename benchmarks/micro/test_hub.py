@@ -10,8 +10,8 @@ import pytest
 
 from sanic_chat.hub.channel import Channel
 from sanic_chat.hub.hub import Hub
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import text_frame
 from tests.support.sessions import RecordingHandler
 
 from .transports import NullTransport

@@ -8,9 +8,9 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from sanic_chat.protocol.envelope import parse_envelope
-from sanic_chat.protocol.frames import TEXT, text_frame
 from sanic_chat.protocol.message import MESSAGE_HEAD, NULL, encode_fields, parse_message
-from sanic_chat.protocol.parser import FrameLimits, FrameParser
+from sanic_chat.websocket.frames import TEXT, text_frame
+from sanic_chat.websocket.parser import FrameLimits, FrameParser
 
 MESSAGE = b'{"data":{"text":"%b"}}'
 BATCH = 16

@@ -14,11 +14,11 @@ import select
 import socket
 from collections import defaultdict
 
-from sanic_chat.protocol.frames import TEXT, text_frame
-from sanic_chat.protocol.handshake import accept_key
 from sanic_chat.protocol.message import MESSAGE_HEAD, encode_fields, json_text
-from sanic_chat.protocol.parser import FrameLimits, FrameParser
 from sanic_chat.protocol.stamp import Stamper
+from sanic_chat.websocket.frames import TEXT, text_frame
+from sanic_chat.websocket.handshake import accept_key
+from sanic_chat.websocket.parser import FrameLimits, FrameParser
 
 
 class Member:

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from sanic_chat.protocol.frames import ping_frame, text_frame
+from sanic_chat.websocket.frames import ping_frame, text_frame
 
 from ..load.check import Faults, check_member
 from ..load.client import Client

@@ -69,7 +69,7 @@ def is_allowed(module: str, name: str) -> bool:
     room = module.partition(".")[0]
     match name.split("."):
         case ["sanic_chat", *rest]:
-            return room == "micro" or rest[:1] == ["protocol"]
+            return room == "micro" or rest[:1] in (["protocol"], ["websocket"])
         case ["tests", *rest]:
             return rest[:1] == ["support"] and room not in WITHOUT_TESTS
         case ["benchmarks", target, *rest]:
@@ -81,7 +81,7 @@ def is_allowed(module: str, name: str) -> bool:
 
 @pytest.mark.parametrize(("module", "path"), modules().items(), ids=list(modules()))
 def test_each_module_imports_what_it_may(module: str, path: Path) -> None:
-    """Of sanic_chat the protocol, of tests their support, of benchmarks what is below it."""
+    """Of sanic_chat what is on a wire, of tests their support, of benchmarks what is below it."""
     assert forbidden(module, path.read_text()) == []
 
 

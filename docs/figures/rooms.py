@@ -26,7 +26,7 @@ PLACES = {
     "pod": 0.5, "auth": 1.5,
     "presence": 0.2, "cluster": 1.2, "stats": 2.2,
     "session": 0.2, "broker": 1.9,
-    "hub": 0, "protocol": 1, "logs": 2.6, "redis_url": 3.6,
+    "hub": 0, "websocket": 1, "protocol": 2, "logs": 3, "redis_url": 4,
     "errors": 2.3,
 }  # fmt: skip
 """Where on its floor each room stands, in columns from the left."""

@@ -21,9 +21,9 @@ from typing import NamedTuple, cast
 from ..errors import TooManyQuestions
 from ..hub.hub import Hub
 from ..protocol.cluster import Disconnected, Drained, Removal, milliseconds_of
-from ..protocol.frames import CloseCode
 from ..session.handler import EndedBy
 from ..session.session import Session
+from ..websocket.frames import CloseCode
 from .asking import Asking
 from .catching_up import CatchingUp, entries_of_all
 from .recent_removals import RecentRemovals

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..protocol.message import MESSAGE_OVERHEAD_BYTES
-from ..protocol.origin import ANY, FILE, OPAQUE
+from ..websocket.origin import ANY, FILE, OPAQUE
 from .readers import ASYMMETRIC_ALGORITHMS, SYMMETRIC_ALGORITHMS, USUAL_ALGORITHMS
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from ..protocol.api_keys import KEY_RULE, MAX_KEYS, ApiKey, read_key
 from ..protocol.forwarded import UNIX, Network
-from ..protocol.origin import ANY, normalise_origin
 from ..redis_url import RedisURL
+from ..websocket.origin import ANY, normalise_origin
 
 SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC_ALGORITHMS = frozenset(

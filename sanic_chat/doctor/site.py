@@ -26,8 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from ..errors import BadReport
-from ..protocol.origin import ANY
 from ..stats.report import PodReport, parse_report
+from ..websocket.origin import ANY
 from .certificates import certificate_shown
 from .findings import Check, Finding, Status, Unanswerable, in_thread, judge
 

@@ -25,12 +25,12 @@ from ..logs.logger import RateLimitedWarning
 from ..presence.presence import Presence
 from ..protocol import events
 from ..protocol.envelope import parse_envelope
-from ..protocol.frames import text_frame
 from ..protocol.message import MESSAGE_HEAD, MESSAGE_OVERHEAD_BYTES, encode_fields, json_text
 from ..protocol.stamp import Stamper
 from ..session.inbound import State
 from ..session.session import Session
 from ..stats.histogram import SECONDS, Histogram
+from ..websocket.frames import text_frame
 from .answers import Answers
 from .backpressure import Backpressure
 from .load import CHANNEL_BACKLOG_BYTES, Load

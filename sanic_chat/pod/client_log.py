@@ -15,10 +15,10 @@ import time
 from typing import Any
 
 from ..logs.logger import logger
-from ..protocol.frames import count_texts
 from ..session.handler import EndedBy, Ending, SessionHandler
 from ..session.send_queue import Missed
 from ..session.session import Session
+from ..websocket.frames import count_texts
 
 
 class AddressedSession(Session):

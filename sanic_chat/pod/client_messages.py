@@ -16,11 +16,11 @@ from ..errors import BadMessage
 from ..hub.channel import Channel
 from ..hub.hub import Hub
 from ..protocol.events import RESERVED_EVENTS, is_ours
-from ..protocol.frames import text_frame
 from ..protocol.message import MESSAGE_HEAD, ClientMessage, encode_fields, parse_room_name
 from ..protocol.personal_room import PERSONAL, resolve
 from ..protocol.stamp import Stamper
 from ..session.session import Session
+from ..websocket.frames import text_frame
 from .access import Access
 from .receipts import Receipts
 from .rooms import Rooms

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..protocol.frames import CloseCode
 from ..session.handler import NO_CODE, NO_FRAME, EndedBy, Ending
+from ..websocket.frames import CloseCode
 
 FIRST_OF_LIBRARIES, FIRST_OF_APPLICATIONS = 3000, 4000
 """The codes from which on a client, or a backend, may choose its own: each thousand of these counts

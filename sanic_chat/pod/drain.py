@@ -20,8 +20,8 @@ from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from ..protocol import events
-from ..protocol.frames import CloseCode
 from ..session.session import Session
+from ..websocket.frames import CloseCode
 from .pod import Pod
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from functools import partial
 
 from ..broker.broker import Broker
 from ..protocol import events
-from ..protocol.frames import CloseCode
-from ..protocol.parser import FrameLimits
 from ..session.session import Session
+from ..websocket.frames import CloseCode
+from ..websocket.parser import FrameLimits
 from .notifier import Notifier
 from .rooms import Rooms, Wanted
 

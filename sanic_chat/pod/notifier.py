@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ..hub.channel import Channel
 from ..protocol import events
-from ..protocol.frames import text_frame
 from ..protocol.message import MESSAGE_HEAD, NULL, SERVER_SENDER, encode_fields, json_text
 from ..protocol.stamp import Stamper
 from ..session.send_queue import OVERLOAD, Missed
 from ..session.session import Session
+from ..websocket.frames import text_frame
 
 
 class Notifier:

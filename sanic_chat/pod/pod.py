@@ -29,12 +29,12 @@ from ..protocol.channels import RedisNames
 from ..protocol.envelope import envelope_head
 from ..protocol.forwarded import ClientAddresses
 from ..protocol.message import parse_message
-from ..protocol.parser import FrameLimits
 from ..protocol.stamp import Stamper
 from ..session.handler import Ending
 from ..session.heartbeat import Heartbeat
 from ..session.send_queue import Missed, SendQueuePool
 from ..session.session import Session
+from ..websocket.parser import FrameLimits
 from .access import Access
 from .admission import Admission, DescriptorWatch
 from .answers import Answers

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..protocol.parser import FrameLimits
+from ..websocket.parser import FrameLimits
 from .send_queue import Missed, SendQueuePool
 
 if TYPE_CHECKING:

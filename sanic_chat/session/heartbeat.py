@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..protocol.frames import ping_frame
+from ..websocket.frames import ping_frame
 from .inbound import State
 from .session import Session
 

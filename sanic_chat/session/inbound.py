@@ -14,8 +14,8 @@ import asyncio
 from enum import Enum, Flag, auto
 
 from ..errors import CloseConnection
-from ..protocol.frames import CLOSE, PING, TEXT, pong_frame
-from ..protocol.parser import FrameParser
+from ..websocket.frames import CLOSE, PING, TEXT, pong_frame
+from ..websocket.parser import FrameParser
 from .handler import SessionHandler
 
 FRAMES_PER_TURN = 64

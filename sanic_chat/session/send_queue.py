@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from ..hub.channel import Channel
-from ..protocol.frames import frame_size
+from ..websocket.frames import frame_size
 
 ENTRY_BYTES = 128
 """The memory of a queue's entry beside its frames, about."""

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from ..errors import CloseConnection
 from ..hub.channel import Channel
 from ..logs.logger import logger
-from ..protocol.frames import CloseCode, close_frame, parse_close
 from ..protocol.identity import Identity
 from ..protocol.message import json_text
+from ..websocket.frames import CloseCode, close_frame, parse_close
 from .handler import EndedBy, Ending, SessionHandler
 from .inbound import Inbound, State
 from .send_queue import SendQueue

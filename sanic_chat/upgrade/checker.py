@@ -21,10 +21,10 @@ from ..logs.logger import RateLimitedWarning, logger
 from ..pod.bad_ends import TOKEN
 from ..pod.pod import Pod
 from ..pod.rooms import Wanted
-from ..protocol.handshake import Handshake, accept_key_for, subprotocol_of
 from ..protocol.identity import Identity
-from ..protocol.origin import OriginPolicy
 from ..protocol.personal_room import resolve
+from ..websocket.handshake import Handshake, accept_key_for, subprotocol_of
+from ..websocket.origin import OriginPolicy
 from .credentials import find_token
 from .options import Query, SessionOptions, parse_options, read_query
 from .refused_clients import RefusedClients

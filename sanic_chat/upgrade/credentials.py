@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import Unauthorized
-from ..protocol.handshake import Handshake
+from ..websocket.handshake import Handshake
 from .options import Query
 
 BEARER: Final = "bearer."

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ..errors import UpgradeRefused
-from ..protocol.handshake import Handshake
 from ..protocol.room_name import ROOM_NAME_RULE, normalise_room_name
+from ..websocket.handshake import Handshake
 
 EVENTS: Final = frozenset({"system", "presence"})
 

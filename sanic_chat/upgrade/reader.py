@@ -13,7 +13,7 @@ from typing import Final
 
 import httptools
 
-from ..protocol.handshake import HEADERS, Handshake
+from ..websocket.handshake import HEADERS, Handshake
 
 MAX_ESCAPES = 2048
 """Percent signs in a URL: enough for the longest room name, and few enough to be decoded soon."""

@@ -26,9 +26,9 @@ from ..errors import UpgradeRefused
 from ..pod.admission import Admission
 from ..pod.notifier import Notifier
 from ..protocol import events
-from ..protocol.frames import CloseCode, close_frame
-from ..protocol.handshake import SUBPROTOCOL, Handshake, accept_key_for, switching_protocols
-from ..protocol.parser import FrameLimits, FrameParser
+from ..websocket.frames import CloseCode, close_frame
+from ..websocket.handshake import SUBPROTOCOL, Handshake, accept_key_for, switching_protocols
+from ..websocket.parser import FrameLimits, FrameParser
 from .connection_limit import ConnectionLimit
 from .deadlines import HttpConnection, Phase
 

@@ -27,7 +27,7 @@ from sanic.http.tls.context import CertSelector, SanicSSLContext, process_to_con
 from sanic.router import Router
 from sanic.server import HttpProtocol
 
-from ..protocol.handshake import HEADERS, Handshake
+from ..websocket.handshake import HEADERS, Handshake
 from .connection_limit import ConnectionLimit
 from .deadlines import Phase
 from .reader import MAX_ESCAPES

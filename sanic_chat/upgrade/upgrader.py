@@ -21,9 +21,9 @@ from ..pod.bad_ends import DISCONNECTED
 from ..pod.client_log import AddressedSession, ClientLog, LoggedSession
 from ..pod.pod import Pod
 from ..protocol import events
-from ..protocol.frames import CloseCode
-from ..protocol.handshake import Handshake, switching_protocols
 from ..session.session import Session
+from ..websocket.frames import CloseCode
+from ..websocket.handshake import Handshake, switching_protocols
 from .checker import UpgradeRequest
 from .connection_limit import ConnectionLimit
 from .refused_clients import RefusedClients, acceptance

@@ -7,10 +7,10 @@ from functools import partial
 from sanic import Blueprint, HTTPResponse, Request
 
 from ..errors import UpgradeRefused
-from ..protocol.handshake import upgrade_required
 from ..upgrade.checker import HandshakeChecker
 from ..upgrade.sanic_http import answers_with_a_socket, handshake_of, peername_of, take_socket
 from ..upgrade.upgrader import Upgrader
+from ..websocket.handshake import upgrade_required
 from .access import STATS, unless_open
 from .errors import JSON, READS, refusal_response
 from .ports import for_admins, for_clients

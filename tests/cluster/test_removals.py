@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from sanic_chat.cluster.asking import QUESTION
 from sanic_chat.cluster.removals import DISCONNECT, PER_TURN
 from sanic_chat.protocol.cluster import Removal
-from sanic_chat.protocol.frames import parse_close
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.session.inbound import State
+from sanic_chat.websocket.frames import parse_close
 
 from ..support.frames import take_server_frame
 from ..support.harness import DEADLINE, RedisProcess, eventually

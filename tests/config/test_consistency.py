@@ -6,7 +6,6 @@ import pytest
 
 from sanic_chat.config.settings import Config
 from sanic_chat.protocol.envelope import envelope_head
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.protocol.message import (
     MAX_SENDER_CHARACTERS,
     MESSAGE_OVERHEAD_BYTES,
@@ -16,6 +15,7 @@ from sanic_chat.protocol.message import (
 from sanic_chat.protocol.personal_room import personal_room
 from sanic_chat.protocol.room_name import MAX_ROOM_NAME_CHARACTERS
 from sanic_chat.session.send_queue import ENTRY_BYTES
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.settings import PEM, ROOMY, SECRET, refusal
 

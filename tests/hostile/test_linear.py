@@ -13,13 +13,13 @@ from sanic_chat.auth.auth import Authenticator
 from sanic_chat.auth.key_refresh import keys_of_setting
 from sanic_chat.errors import BadMessage, UpgradeRefused
 from sanic_chat.logs.redaction import redact
-from sanic_chat.protocol.handshake import Handshake, accept_key_for
 from sanic_chat.protocol.message import parse_message
-from sanic_chat.protocol.origin import OriginPolicy, normalise_origin
 from sanic_chat.protocol.permissions import MAX_STARS, parse_permissions
 from sanic_chat.upgrade.credentials import find_token
 from sanic_chat.upgrade.options import parse_options, read_query
 from sanic_chat.upgrade.reader import HandshakeReader
+from sanic_chat.websocket.handshake import Handshake, accept_key_for
+from sanic_chat.websocket.origin import OriginPolicy, normalise_origin
 
 TIMES_LONGER = 16
 TOO_MUCH = 80.0

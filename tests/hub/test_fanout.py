@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import CloseCode
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CloseCode
 
 from ..support.frames import server_frames
 from ..support.hub import Announcer, HubHandler, deliver, explode, short_stack

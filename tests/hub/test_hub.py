@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import text_frame
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.hub import Announcer, HubHandler, channel_of, deliver
 from ..support.transports import received, transport_of

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import CloseCode, text_frame
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CloseCode, text_frame
 
 from ..support.hub import HubHandler, channel_of, explode, stack_depth
 from ..support.transports import RecordingTransport, transport_of

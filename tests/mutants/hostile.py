@@ -49,10 +49,10 @@ MUTANTS = (
     ),
     Mutant(
         "a length in a longer form than it needs is 1002",
-        "sanic_chat/protocol/parser.py",
+        "sanic_chat/websocket/parser.py",
         "                    if length < (126 if start == position + 8 else 0x10000):\n",
         "                    if length < 0:\n",
-        ("tests/protocol/test_parser.py",),
+        ("tests/websocket/test_parser.py",),
     ),
     Mutant(
         "who is refused and told why keeps nobody out",

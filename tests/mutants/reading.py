@@ -87,14 +87,14 @@ MUTANTS = (
     ),
     Mutant(
         "what is left for the next turns stays as the bytes it came in",
-        "sanic_chat/protocol/parser.py",
+        "sanic_chat/websocket/parser.py",
         "                self._position = position\n",
         "                self._buffer = data[position:]\n                self._position = 0\n",
         TESTS,
     ),
     Mutant(
         "fragments count as frames",
-        "sanic_chat/protocol/parser.py",
+        "sanic_chat/websocket/parser.py",
         "            for _ in range(max_frames):\n                if position > last:\n",
         "            while len(events) < max_frames:\n                if position > last:\n",
         TESTS,

@@ -6,8 +6,8 @@ import pytest
 
 from sanic_chat.errors import CloseConnection
 from sanic_chat.pod.closes import Closes
-from sanic_chat.protocol.frames import CloseCode, parse_close
 from sanic_chat.session.handler import EndedBy, Ending
+from sanic_chat.websocket.frames import CloseCode, parse_close
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from sanic_chat.config.settings import Config
 from sanic_chat.pod.snapshot import build_report
-from sanic_chat.protocol.frames import CloseCode, close_frame
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CloseCode, close_frame
 from sanic_chat.worker import Worker
 
 from ..support.frames import client_frame

@@ -24,12 +24,12 @@ from sanic_chat import worker as module
 from sanic_chat.config.settings import Config
 from sanic_chat.pod.pod import Pod
 from sanic_chat.pod.rooms import Wanted
-from sanic_chat.protocol.frames import CloseCode
 from sanic_chat.protocol.identity import Identity
 from sanic_chat.protocol.permissions import parse_permissions
 from sanic_chat.protocol.personal_room import personal_room, resolve
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CloseCode
 from sanic_chat.worker import Worker
 
 from ..support.frames import client_frame

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sanic_chat.presence.audience import Audience
 from sanic_chat.protocol.channels import RedisNames
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.hub import HubHandler
 from ..support.transports import received

@@ -20,10 +20,10 @@ from sanic_chat.presence.presence import (
 )
 from sanic_chat.presence.speaker import Members
 from sanic_chat.protocol.channels import RedisNames
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.protocol.presence import Canary, Info, Stream, encode
 from sanic_chat.session.handler import EndedBy, Ending
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.hub import HubHandler
 from ..support.transports import received

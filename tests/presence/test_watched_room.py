@@ -17,9 +17,9 @@ from sanic_chat.presence.watched_room import (
     WatchedRoom,
 )
 from sanic_chat.protocol.channels import RedisNames
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.protocol.presence import Info, Member, Numbers
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.hub import HubHandler
 from ..support.transports import received

@@ -13,8 +13,8 @@ import redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from sanic_chat.protocol.frames import CloseCode
-from sanic_chat.protocol.handshake import SUBPROTOCOL
+from sanic_chat.websocket.frames import CloseCode
+from sanic_chat.websocket.handshake import SUBPROTOCOL
 
 from ..support.clients import RawClient, receive_data, running_server
 from ..support.harness import (

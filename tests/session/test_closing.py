@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from sanic_chat.protocol.frames import CLOSE, TEXT, CloseCode, text_frame
 from sanic_chat.session.inbound import CLOSING_BYTES, State
+from sanic_chat.websocket.frames import CLOSE, TEXT, CloseCode, text_frame
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from sanic_chat.protocol.frames import PING, CloseCode
 from sanic_chat.session.heartbeat import LOOKS, SLOTS, Heartbeat
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import PING, CloseCode
 
 from ..support.frames import client_frame, server_frames
 from ..support.harness import eventually

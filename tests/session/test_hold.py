@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from sanic_chat.protocol.frames import PONG, CloseCode
 from sanic_chat.session.heartbeat import LOOKS, Heartbeat
 from sanic_chat.session.inbound import BYTES_PER_TURN, FRAMES_PER_TURN, Hold, State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import PONG, CloseCode
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

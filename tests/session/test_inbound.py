@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from sanic_chat.protocol.frames import PONG, CloseCode
 from sanic_chat.session.inbound import BYTES_PER_TURN, FRAMES_PER_TURN, Hold, State
 from sanic_chat.session.session import Session
 from sanic_chat.upgrade.upgrader import switch_protocols
+from sanic_chat.websocket.frames import PONG, CloseCode
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

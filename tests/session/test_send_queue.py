@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from sanic_chat.protocol.frames import frame_size, ping_frame, text_frame
 from sanic_chat.session.send_queue import (
     ENTRY_BYTES,
     FLUSH_BYTES,
     SendQueue,
 )
+from sanic_chat.websocket.frames import frame_size, ping_frame, text_frame
 
 from ..support.send_queues import EVERYONE, A, B, ignore, opened, pool, push, taken
 from ..support.sessions import gap_frames

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.session.send_queue import (
     ENTRY_BYTES,
     FLUSH_BYTES,
@@ -19,6 +18,7 @@ from sanic_chat.session.send_queue import (
     Missed,
     SendQueue,
 )
+from sanic_chat.websocket.frames import text_frame
 
 from ..support.frames import server_frames
 from ..support.send_queues import EVERYONE, A, B, opened, pool, taken

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import PING, PONG, TEXT, CloseCode, ping_frame, text_frame
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import PING, PONG, TEXT, CloseCode, ping_frame, text_frame
 
 from ..support.frames import client_frame
 from ..support.harness import eventually

@@ -16,9 +16,9 @@ import pytest
 
 import sanic_chat
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import CLOSE, CloseCode, text_frame
 from sanic_chat.session.inbound import State
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CLOSE, CloseCode, text_frame
 
 from ..support import sessions
 from ..support.frames import client_frame

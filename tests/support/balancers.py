@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 from websockets.asyncio.client import connect
 
-from sanic_chat.protocol.handshake import SUBPROTOCOL
+from sanic_chat.websocket.handshake import SUBPROTOCOL
 
 from .harness import DEADLINE, NO_TLS, ROOT, ServerProcess, free_port, receive, wait_until
 from .tls import Certificate, self_signed_certificate

@@ -15,15 +15,15 @@ from sanic_chat import create_app
 from sanic_chat.errors import UpgradeRefused
 from sanic_chat.logs.logger import logger
 from sanic_chat.pod.pod import Pod
-from sanic_chat.protocol.frames import BINARY, TEXT, text_frame
-from sanic_chat.protocol.handshake import accept_key_for
-from sanic_chat.protocol.parser import FrameLimits, FrameParser
 from sanic_chat.session.handler import Ending
 from sanic_chat.session.send_queue import Missed
 from sanic_chat.session.session import Session
 from sanic_chat.upgrade.sanic_http import answers_with_a_socket, handshake_of, take_socket
 from sanic_chat.upgrade.upgrader import switch_protocols
 from sanic_chat.web.errors import refusal_response
+from sanic_chat.websocket.frames import BINARY, TEXT, text_frame
+from sanic_chat.websocket.handshake import accept_key_for
+from sanic_chat.websocket.parser import FrameLimits, FrameParser
 
 
 class Binary(bytes):

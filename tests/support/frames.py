@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sanic_chat.protocol.parser import apply_mask
+from sanic_chat.websocket.parser import apply_mask
 
 
 def client_frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 
 from sanic_chat.hub.channel import Channel
 from sanic_chat.hub.hub import Hub
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import text_frame
 
 from .sessions import RecordingHandler
 from .transports import RecordingTransport, transport_of

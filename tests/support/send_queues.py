@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sanic_chat.hub.channel import Channel
-from sanic_chat.protocol.frames import text_frame
 from sanic_chat.session.send_queue import SendQueue, SendQueuePool
+from sanic_chat.websocket.frames import text_frame
 
 from .frames import server_frames
 from .sessions import gap_frames

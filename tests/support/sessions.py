@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from sanic_chat.protocol.frames import CLOSE, TEXT, text_frame
-from sanic_chat.protocol.parser import FrameLimits
 from sanic_chat.session.handler import Ending
 from sanic_chat.session.inbound import State
 from sanic_chat.session.send_queue import Missed, SendQueuePool
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import CLOSE, TEXT, text_frame
+from sanic_chat.websocket.parser import FrameLimits
 
 from .frames import client_frame, take_server_frame
 from .harness import DEADLINE, eventually

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sanic_chat.protocol.frames import TEXT
 from sanic_chat.session.session import Session
+from sanic_chat.websocket.frames import TEXT
 
 from .frames import server_frames
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.protocol.handshake import Handshake
 from sanic_chat.upgrade.credentials import find_token
+from sanic_chat.websocket.handshake import Handshake
 
 COOKIE = "session"
 

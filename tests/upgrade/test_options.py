@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.protocol.handshake import Handshake
 from sanic_chat.upgrade.options import (
     MAX_QUERY_PARAMETERS,
     SessionOptions,
     parse_options,
     read_query,
 )
+from sanic_chat.websocket.handshake import Handshake
 
 
 def handshake_with(query: str, path_room: str | None = None) -> Handshake:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanic_chat.protocol.handshake import Handshake
 from sanic_chat.upgrade.reader import HandshakeReader
+from sanic_chat.websocket.handshake import Handshake
 
 MAX_BYTES = 8192
 READER = HandshakeReader(["/api/chat-api", ""], max_bytes=MAX_BYTES)

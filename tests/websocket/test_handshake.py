@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sanic_chat.errors import UpgradeRefused
-from sanic_chat.protocol.handshake import (
+from sanic_chat.websocket.handshake import (
     SUBPROTOCOL,
     Handshake,
     accept_key,

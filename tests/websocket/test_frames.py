@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sanic_chat.errors import CloseConnection
-from sanic_chat.protocol.frames import (
+from sanic_chat.websocket.frames import (
     CloseCode,
     close_frame,
     parse_close,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sanic_chat.protocol.frames import CLOSE
-from sanic_chat.protocol.parser import FrameLimits, FrameParser
+from sanic_chat.websocket.frames import CLOSE
+from sanic_chat.websocket.parser import FrameLimits, FrameParser
 
 from ..support.frames import client_frame, in_long_form
 

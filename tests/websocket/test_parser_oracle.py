@@ -16,7 +16,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 from websockets.utils import apply_mask
 
-from sanic_chat.protocol.frames import (
+from sanic_chat.websocket.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -28,7 +28,7 @@ from sanic_chat.protocol.frames import (
     pong_frame,
     text_frame,
 )
-from sanic_chat.protocol.parser import FrameLimits, FrameParser
+from sanic_chat.websocket.parser import FrameLimits, FrameParser
 
 from ..support.frames import client_frame, server_frames
 

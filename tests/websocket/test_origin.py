@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sanic_chat.protocol.origin import OriginPolicy, normalise_origin
+from sanic_chat.websocket.origin import OriginPolicy, normalise_origin
 
 
 @pytest.mark.parametrize(
