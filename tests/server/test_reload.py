@@ -65,11 +65,11 @@ def inspector() -> Inspector:
 def workers(server: ServerProcess) -> list[int]:
     """The PIDs of the workers that have started to serve, oldest first; the inspector is none."""
     said = r"Pod \S+ (?:is|serves, and is not) ready.* \[(\d+)\]"
-    return [int(pid) for pid in re.findall(said, server.log)]
+    return server.by_age(map(int, re.findall(said, server.log)))
 
 
 def living(server: ServerProcess) -> list[int]:
-    """The PIDs of those that live."""
+    """The PIDs of those that live, oldest first."""
     return [pid for pid in workers(server) if is_alive(pid)]
 
 
@@ -176,8 +176,7 @@ def test_two_reloads_at_a_time(
         inspector.ask("reload", "--zero-downtime")
     wait_for_workers(server, 6)
     wait_until(lambda: len(living(server)) == 2, "the others have ended")
-    made_last = sorted(workers(server))[-2:]  # the first reload's may be ready after them
-    assert sorted(living(server)) == made_last
+    assert living(server) == workers(server)[-2:]
     server.descendants()
     ends_well(server)
 

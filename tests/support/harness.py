@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -265,7 +265,14 @@ class ServerProcess:
         """PIDs of the workers that have become ready, living or not, oldest first."""
         # The last line of a start, and Sanic's own: nothing else is logged unasked.
         ready = re.findall(r"Worker ready \[(\d+)\]", self.log)
-        return list(dict.fromkeys(map(int, ready)))
+        return self.by_age({*map(int, ready)})
+
+    def by_age(self, pids: Iterable[int]) -> list[int]:
+        """PIDs of processes of this server, oldest first: who is made first may be ready last.
+
+        Each PID is larger than the one before, until they begin anew.
+        """
+        return sorted(pids, key=lambda pid: (pid < self.pid, pid))
 
     def wait_ready(self, workers: int = 1) -> None:
         """Wait until that many workers have become ready in all."""
