@@ -134,8 +134,17 @@ async def test_receipts(redis: RedisProcess) -> None:
             redis.start()
 
 
-async def test_presence(server: ServerProcess) -> None:
+@pytest.fixture
+def empty_server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
+    """One in whose rooms nobody has been yet: who has just left is there for a moment longer."""
+    settings = {"AUTH_ENABLED": "1", "AUTH_SECRET": SECRET, "CHAT_REDIS_PREFIX": "empty"}
+    with running_server(REDIS_URL=shared_redis.url, **settings) as server:
+        yield server
+
+
+async def test_presence(empty_server: ServerProcess) -> None:
     """Who is in a room is told as it is shown, and asked for; then who has come and gone."""
+    server = empty_server
     roster, changed = map(json.loads, PRESENCE.code_blocks("json"))
     [who] = map(json.loads, re.findall(r'`({.*"who".*})`', PRESENCE.text))
     anna, bert = roster["members"]

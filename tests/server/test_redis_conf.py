@@ -65,6 +65,7 @@ async def test_a_server_has_all_it_needs_and_no_more(
         port=hardened.port, username="admin", password="admin", decode_responses=True
     )
     async with admin:
+        await admin.acl_log_reset()
         await admin.config_resetstat()
         server = start_server(
             "--single-process", REDIS_URL=url, CHAT_UNSUBSCRIBE_DELAY="0", **WITH_API
