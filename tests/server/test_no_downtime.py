@@ -73,10 +73,14 @@ async def test_requests_that_are_under_way(
             assert (await client.answer())[1]["connection"] == "keep-alive"
         begin(server)
         await eventually(lambda: "All new workers serve" in server.log, "they do")
-        await asyncio.sleep(0.2)  # and the old one knows
-        busy.send(b"GET /api/chat-api/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        status, headers, _ = await busy.answer()
-        assert (status, headers["connection"]) == (200, "close")
+
+        async def is_last() -> bool:
+            busy.send(b"GET /api/chat-api/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            status, headers, _ = await busy.answer()
+            assert status == 200
+            return headers["connection"] == "close"
+
+        await eventually(is_last, "the old one knows, and keeps nothing alive")
         late.send(b"\r\n")
         assert (await late.answer())[0] == 200
         assert await idle.reader.read() == b""

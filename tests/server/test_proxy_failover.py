@@ -66,7 +66,7 @@ async def test_a_rolling_restart(kind, two_servers, tmp_path, room) -> None:
                     await asyncio.sleep(PAUSE_SECONDS)
             over.set()
             await asyncio.gather(*coming)
-    assert answers.keys() == expected, answers
+    assert {101} <= answers.keys() <= expected, answers
 
 
 @pytest.mark.parametrize("kind", with_change("check"), indirect=True, ids=str)

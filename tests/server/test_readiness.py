@@ -22,6 +22,7 @@ from ..support.clients import RawClient, RedisProxy, receive_data, running_serve
 from ..support.harness import (
     DEADLINE,
     NO_TLS,
+    SLOW,
     RedisProcess,
     ServerProcess,
     eventually,
@@ -122,8 +123,8 @@ async def test_the_proof_in_the_stats(server):
 
         after = await eventually(later, "time for some proofs")
         assert after["ready"] is True
-        assert 0 <= after["redis"]["proof_age_seconds"] <= 3 * INTERVAL
-        assert 0 < after["redis"]["proof_round_trip_ms"] < 1000 * INTERVAL
+        assert 0 <= after["redis"]["proof_age_seconds"] < SLOW * 3 * INTERVAL
+        assert 0 < after["redis"]["proof_round_trip_ms"] < SLOW * 1000 * INTERVAL
         assert after["redis"]["proofs_failed"] == before["redis"]["proofs_failed"]
         for same in ("messages_in", "messages_out", "messages_published", "messages_dropped"):
             assert after[same] == before[same]
