@@ -16,14 +16,14 @@ from sanic_chat.protocol.identity import Identity
 
 from ..support.harness import RedisProcess, eventually
 from ..support.pods import know_each_other, make_pod, running_pods
+from ..support.users import KNOWS_USERS
 
-TOKENS = {"AUTH_ENABLED": "1", "AUTH_SECRET": "an-example-secret-of-more-than-32-bytes"}
 NOW = 1_800_000_000.5
 
 
 @pytest.fixture
 async def pods(redis: RedisProcess) -> AsyncIterator[list[Pod]]:
-    async with running_pods(redis, 2, **TOKENS) as pods:
+    async with running_pods(redis, 2, **KNOWS_USERS) as pods:
         yield pods
 
 
@@ -54,7 +54,7 @@ async def test_a_pod_that_starts_later(pods: list[Pod], redis: RedisProcess) -> 
     users = [f"user-{number}-{'x' * 200}" for number in range(1500)]
     for number, user in enumerate(users):
         table(pods[number % 2]).revoke(user, NOW + number)
-    new = make_pod(redis, **TOKENS)
+    new = make_pod(redis, **KNOWS_USERS)
     await new.start()
     try:
         assert len(table(new)) == len(users)
@@ -68,7 +68,7 @@ async def test_a_pod_that_starts_later(pods: list[Pod], redis: RedisProcess) -> 
 async def test_a_start_beside_a_foreign_listener(pods: list[Pod], redis: RedisProcess) -> None:
     """Who only listens looks like a silent pod: it is waited for, but not for long."""
     table(pods[0]).revoke("anna", NOW)
-    new = make_pod(redis, **TOKENS)
+    new = make_pod(redis, **KNOWS_USERS)
     async with Redis(port=redis.port) as client, client.pubsub() as listener:
         await listener.psubscribe("*")
         await new.start()

@@ -9,21 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 from websockets.asyncio.client import unix_connect
 
 from ..support.clients import RawClient, receive_data, running_server
 from ..support.frames import client_frame
 from ..support.harness import RedisProcess, ServerProcess, StartServer, close_code, eventually
+from ..support.users import KNOWS_USERS, token
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
 PROXY = {"CHAT_TRUSTED_PROXIES": "127.0.0.0/8"}
 A_TEXT, A_CLOSE = 0x81, 0x88
-
-
-def token(**claims: Any) -> str:
-    return jwt.encode({"sub": "anna", **claims}, SECRET)
 
 
 def events(server: ServerProcess, event: str) -> list[dict[str, Any]]:
@@ -58,7 +53,7 @@ def logging_server(**environment: str) -> Any:
     return server
 
 
-server = logging_server(CHAT_LOG_CLIENTS="1", AUTH_ENABLED="1", AUTH_SECRET=SECRET, **PROXY)
+server = logging_server(CHAT_LOG_CLIENTS="1", **KNOWS_USERS, **PROXY)
 """One that logs clients, behind a proxy, with tokens."""
 
 quiet_server = logging_server(
@@ -75,7 +70,7 @@ quiet_server = logging_server(
 
 async def test_a_whole_visit(server: ServerProcess) -> None:
     """A client is logged when it opens and when it closes, with what happened in between."""
-    headers = {"Authorization": f"Bearer {token(sub='anna-1')}", "X-Forwarded-For": "1.2.3.4"}
+    headers = {"Authorization": f"Bearer {token('anna-1')}", "X-Forwarded-For": "1.2.3.4"}
     async with server.connect("visit", headers=headers) as client:
         opened = await wait_for(server, "client_opened", user="anna-1")
         for number in range(3):
@@ -113,7 +108,7 @@ async def test_how_it_ended(
     """The code is that of the first close frame, of whichever side."""
     user = f"ended {request.node.callspec.id}"
     async with RawClient(server) as client:
-        status, _, _ = await client.request("/ws", Authorization=f"Bearer {token(sub=user)}")
+        status, _, _ = await client.request("/ws", Authorization=f"Bearer {token(user)}")
         assert status == 101
         if data is None:
             client.writer.transport.abort()
@@ -220,7 +215,7 @@ async def test_refused_tokens(server: ServerProcess) -> None:
     for number in range(20):
         async with RawClient(server) as client:
             status, _, _ = await client.request(
-                f"/ws?token={token(sub='liar', exp=1000)}",
+                f"/ws?token={token('liar', exp=1000)}",
                 X_Forwarded_For=f"9.9.9.9, 1.2.3.{number}",
             )
             assert status == 401

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import jwt
 import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
@@ -31,26 +30,17 @@ from ..support.harness import (
 )
 from ..support.pods import running_pods
 from ..support.proxy import TcpProxy
+from ..support.users import KNOWS_USERS, bearer, token
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
-TOKENS = {"AUTH_ENABLED": "true", "AUTH_SECRET": SECRET}
 KICKED = 4001
 SOON = PATIENCE_SECONDS / 2
-
-
-def token(user: str, **claims: Any) -> str:
-    return jwt.encode({"sub": user, **claims}, SECRET, algorithm="HS256")
-
-
-def bearer(user: str, **claims: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(user, **claims)}"}
 
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
     """Two workers, whose clients have tokens."""
     with running_server(
-        workers=2, REDIS_URL=own_redis.url, CHAT_LOG_CLIENTS="1", **TOKENS
+        workers=2, REDIS_URL=own_redis.url, CHAT_LOG_CLIENTS="1", **KNOWS_USERS
     ) as server:
         yield server
 
@@ -58,7 +48,7 @@ def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
 @pytest.fixture
 async def pod(server: ServerProcess, own_redis: RedisProcess) -> AsyncIterator[Pod]:
     """A pod without clients, which knows those of the server."""
-    async with running_pods(own_redis, 1, **TOKENS) as [pod]:
+    async with running_pods(own_redis, 1, **KNOWS_USERS) as [pod]:
         await eventually(lambda: len(pod.control.living()) == 2, "it has heard both")
         yield pod
 
@@ -158,7 +148,7 @@ async def test_a_worker_that_was_cut_off(
     own_redis: RedisProcess, start_server: StartServer
 ) -> None:
     """It does what it has missed when it is back, and leaves alone who has come since."""
-    names = {"CHAT_REDIS_PREFIX": "cut", **TOKENS}
+    names = {"CHAT_REDIS_PREFIX": "cut", **KNOWS_USERS}
     with TcpProxy(own_redis.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
         server = start_server("--single-process", REDIS_URL=url, **names)
@@ -209,7 +199,7 @@ async def test_revoked_tokens(
         )
         for client in clients.values():
             assert await close_code(client) == 4401
-        later = start_server("--single-process", REDIS_URL=own_redis.url, **TOKENS)
+        later = start_server("--single-process", REDIS_URL=own_redis.url, **KNOWS_USERS)
         for each in (server, server, server, server, later):
             with pytest.raises(InvalidStatus) as refusal:
                 await each.connect(headers=bearer("dora", iat=old))

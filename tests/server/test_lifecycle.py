@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import jwt
 from websockets.asyncio.client import ClientConnection
 
 from sanic_chat.cluster.lifecycle import LOST_SECONDS
@@ -27,11 +26,10 @@ from ..support.harness import (
     receive_event,
     without_settings,
 )
+from ..support.users import KNOWS_USERS, bearer
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
 SETTINGS = {
-    "AUTH_ENABLED": "true",
-    "AUTH_SECRET": SECRET,
+    **KNOWS_USERS,
     "CHAT_LIFECYCLE": "1",
     "CHAT_HANG_TIMEOUT": "0",  # a worker is frozen here
 }
@@ -74,8 +72,7 @@ async def table(redis: RedisProcess) -> AsyncIterator[Table]:
 
 async def connect(server: ServerProcess, user: str) -> tuple[str, ClientConnection]:
     """A client of a user, and the ID of its pod."""
-    token = jwt.encode({"sub": user}, SECRET, algorithm="HS256")
-    client = await server.connect(events="system", headers={"Authorization": f"Bearer {token}"})
+    client = await server.connect(events="system", headers=bearer(user))
     return (await receive_event(client, "welcome"))["pod_id"], client
 
 

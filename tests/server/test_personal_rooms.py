@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
-import jwt
 import pytest
 from redis import Redis
 from websockets.exceptions import InvalidStatus
@@ -22,8 +20,8 @@ from ..support.harness import (
     receive,
     receive_event,
 )
+from ..support.users import KNOWS_USERS, bearer
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
 USERS = [
     "anna",
     "auth0|5f7c",
@@ -41,17 +39,11 @@ def servers(shared_redis: RedisProcess) -> Iterator[list[ServerProcess]]:
     """Two machines, as far as pods can tell; the first has two workers."""
     settings = {
         "REDIS_URL": shared_redis.url,
-        "AUTH_ENABLED": "1",
-        "AUTH_SECRET": SECRET,
+        **KNOWS_USERS,
         "CHAT_MAX_HEADER_BYTES": "65536",
     }
     with running_server(workers=2, **settings) as one, running_server(**settings) as other:
         yield [one, other]
-
-
-def bearer(user: str, **claims: Any) -> dict[str, str]:
-    token = jwt.encode({"sub": user, **claims}, SECRET, algorithm="HS256")
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: f"{user!a:.16}")

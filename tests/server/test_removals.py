@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import jwt
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
@@ -21,20 +20,17 @@ from ..support.harness import (
     eventually,
     receive_event,
 )
+from ..support.users import KNOWS_USERS, bearer
 
-TOKENS = {"AUTH_ENABLED": "true", "AUTH_SECRET": "an-example-secret-of-more-than-32-bytes"}
+ISSUED_AT = 1_700_000_000
+"""The moment in which all tokens here were issued, in seconds since 1970."""
 
 
 @pytest.fixture(scope="module")
 def server(own_redis: RedisProcess) -> Iterator[ServerProcess]:
     """Two workers, whose clients have tokens."""
-    with running_server(workers=2, REDIS_URL=own_redis.url, **TOKENS, **WITH_API) as server:
+    with running_server(workers=2, REDIS_URL=own_redis.url, **KNOWS_USERS, **WITH_API) as server:
         yield server
-
-
-def token(user: str) -> dict[str, str]:
-    text = jwt.encode({"sub": user, "iat": 1_700_000_000}, TOKENS["AUTH_SECRET"])
-    return {"Authorization": f"Bearer {text}"}
 
 
 async def two_sessions(
@@ -43,7 +39,7 @@ async def two_sessions(
     """A session of a user on each worker, with its welcome."""
     sessions: dict[str, tuple[ClientConnection, dict[str, Any]]] = {}
     while len(sessions) < 2:
-        client = await server.connect(room, events="system", headers=token(user))
+        client = await server.connect(room, events="system", headers=bearer(user, iat=ISSUED_AT))
         welcome = await receive_event(client, "welcome")
         if welcome["pod_id"] in sessions:
             await client.close()
@@ -107,7 +103,7 @@ async def test_revoked_tokens(server, room):
             assert await close_code(client) == 4401
         for _ in range(8):
             with pytest.raises(InvalidStatus) as refusal:
-                await server.connect(headers=token("carl"))
+                await server.connect(headers=bearer("carl", iat=ISSUED_AT))
             assert b"token_revoked" in refusal.value.response.body
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import jwt
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -33,8 +32,8 @@ from ..support.harness import (
 from ..support.markdown import Page
 from ..support.messages import command
 from ..support.rosters import Watcher
+from ..support.users import KNOWS_USERS, token
 
-SECRET = "an-example-secret-of-more-than-32-bytes"
 FORBIDDEN, UNAUTHORIZED, POLICY_VIOLATION = 4403, 4401, 1008
 ALL = ["join", "publish", "presence"]
 
@@ -44,16 +43,11 @@ def server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
     with running_server(
         workers=2,
         REDIS_URL=shared_redis.url,
-        AUTH_ENABLED="true",
-        AUTH_SECRET=SECRET,
+        **KNOWS_USERS,
         AUTH_LEEWAY="0",
         CHAT_SESSIONS_PER_USER="3",
     ) as server:
         yield server
-
-
-def token(user: str = "anna", **claims: Any) -> str:
-    return jwt.encode({"sub": user, **claims}, SECRET, algorithm="HS256")
 
 
 def bearer(text: str) -> dict[str, str]:
@@ -201,7 +195,7 @@ async def test_sessions_per_user(server: ServerProcess) -> None:
 
 async def test_a_user_with_too_many_sessions_keeps_nobody_out(shared_redis: RedisProcess) -> None:
     """Those that are one too many give way, though their clients never answer the close frame."""
-    settings = {"AUTH_ENABLED": "1", "AUTH_SECRET": SECRET, "CHAT_MAX_CONNECTIONS": "4"}
+    settings = {**KNOWS_USERS, "CHAT_MAX_CONNECTIONS": "4"}
     with running_server(
         REDIS_URL=shared_redis.url, CHAT_SESSIONS_PER_USER="1", **settings
     ) as server:

@@ -11,9 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
 
-import jwt
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -22,13 +20,9 @@ from ..support.clients import RawClient, running_server
 from ..support.frames import client_frame
 from ..support.harness import DEADLINE, SLOW, RedisProcess, ServerProcess, eventually, memory
 from ..support.tls import self_signed_certificate
+from ..support.users import KNOWS_USERS, token
 
 OURS = "sanic-chat.v1"
-SECRET = "an-example-secret-of-more-than-32-bytes"
-
-
-def token(**claims: Any) -> str:
-    return jwt.encode({"sub": "anna", **claims}, SECRET, algorithm="HS256")
 
 
 BAD = f"/ws/a%2Bb?token={token()}"
@@ -52,8 +46,7 @@ def server(
         certificate=self_signed_certificate(directory) if has_tls else None,
         REDIS_URL=shared_redis.url,
         SANIC_USE_UVLOOP=uvloop,
-        AUTH_ENABLED="true",
-        AUTH_SECRET=SECRET,
+        **KNOWS_USERS,
         CHAT_SUBPROTOCOLS="chat.v1",
     ) as server:
         yield server

@@ -14,7 +14,6 @@ from contextlib import (
 from typing import Any
 from urllib.parse import quote
 
-import jwt
 import pytest
 
 from sanic_chat.app import ChatServer
@@ -26,17 +25,13 @@ from ..support.clients import RawClient
 from ..support.frames import client_frame
 from ..support.harness import RedisProcess, eventually
 from ..support.serving import chat, client_of
+from ..support.users import SECRET, token
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
 OURS = "sanic-chat.v1"
-SECRET = "an-example-secret-of-more-than-32-bytes"
 TEXT, CLOSE = 0x81, 0x88
 A_CLOSE = client_frame(CLOSE, b"\x11\x30")
-
-
-def token(**claims: Any) -> str:
-    return jwt.encode({"sub": "anna", **claims}, SECRET, algorithm="HS256")
 
 
 def offering(target: str = "/ws", *others: str, **changes: str | None) -> bytes:
