@@ -3,8 +3,9 @@
 The one file that knows Sanic's HTTP protocol from the inside. What it touches there:
 `HttpProtocol.check_timeouts`, `.connections`, `.http`, `.state["requests_count"]`,
 `.close_if_idle`, `.transport`, `.HTTP_CLASS`, `Http.stage`, `.url`, `.create_empty_request`,
-`.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `._safe_int`, `Request._parsed_url`,
-`.raw_url`, `.recv_buffer`, `Router.resolve`, of `request.stream` `Http.upgrade_websocket`,
+`.error_response`, `.request`, `.protocol`, `.HEADER_MAX_SIZE`, `._safe_int`, `.read`,
+`.request_bytes_left`, `.expecting_continue`, `._send`, `._receive_more`, `Request._parsed_url`,
+`.raw_url`, `.head`, `.recv_buffer`, `Router.resolve`, of `request.stream` `Http.upgrade_websocket`,
 `.request_max_size`, `.request_body`, `.request_bytes`, `.keep_alive` and of its protocol
 `.request_max_size`, the `is_websocket` attribute that lets a route's handler return nothing, and of
 several certificates `CertSelector.sanic_select`, `.sanic_fallback`, and `.sanic` of each. Tests
@@ -21,7 +22,7 @@ from typing import Any, TypeVar, cast
 
 import ujson
 from sanic import Request
-from sanic.exceptions import BadURL, PayloadTooLarge, SanicException
+from sanic.exceptions import BadRequest, BadURL, PayloadTooLarge, SanicException
 from sanic.http import Http, Stage
 from sanic.http.tls.context import CertSelector, SanicSSLContext, process_to_context
 from sanic.router import Router
@@ -34,7 +35,14 @@ from .reader import MAX_ESCAPES
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
+_HEAD = re.compile(rb"[^\0\r\n]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*)*+")
+"""A request's line, and fields whose names are tokens (RFC 9112 section 5): proxies read blanks
+there, or a line break without its other half, as they like, and one may hide a length."""
 _DIGITS = {10: re.compile("[0-9]+[ \t]*"), 16: re.compile("[0-9A-Fa-f]+[ \t]*")}
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_MAX_CHUNK_LINE_BYTES = 64
+"""The bytes of a chunk's length, after which its end is waited for no more: Sanic's bound."""
 
 _LATE_BODY = ujson.dumps(
     {"code": "request_timeout", "message": "The request did not arrive in time"}
@@ -52,6 +60,8 @@ class ChatRequest(Request[Any, Any]):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        if not _HEAD.fullmatch(self.head):
+            raise BadRequest("A line of the request's head is no field")
         self.is_admins = self.transport is not None and isinstance(
             self.transport.get_protocol(), AdminProtocol
         )
@@ -103,6 +113,22 @@ class ChatHttp(Http):
         if not _DIGITS[base].fullmatch(value):
             raise ValueError("a length has digits only")
         return int(value, base)
+
+    async def read(self) -> bytes | None:
+        """Return some bytes of a body. Raises BadRequest where a chunk does not end, or its length
+        does not, with a line break of both halves (RFC 9112 section 7.1)."""
+        is_chunked = cast(object, self.request_body) == "chunked"
+        if is_chunked and self.request_bytes_left == 0:
+            if self.expecting_continue:
+                self.expecting_continue = False
+                await self._send(_CONTINUE)
+            buffer = self.recv_buffer
+            while (end := buffer.find(b"\n", 2)) < 0 and len(buffer) <= _MAX_CHUNK_LINE_BYTES:
+                await self._receive_more()
+            if buffer[:2] != b"\r\n" or buffer[end - 1 : end] != b"\r":
+                self.keep_alive = False
+                raise BadRequest("A chunk of the body is broken")
+        return await super().read()
 
     async def error_response(self, exception: Exception) -> None:
         """Answer an error; a head that is too large gets 431, where Sanic would say 413."""

@@ -41,6 +41,20 @@ MUTANTS = (
         ("tests/upgrade/test_deadlines.py::test_no_request",),
     ),
     Mutant(
+        "a field has a name without blanks, and no half of a line break",
+        "sanic_chat/upgrade/sanic_http.py",
+        "        if not _HEAD.fullmatch(self.head):\n",
+        "        if False:\n",
+        ("tests/upgrade/test_deadlines.py::test_no_request",),
+    ),
+    Mutant(
+        "a chunk ends with a line break",
+        "sanic_chat/upgrade/sanic_http.py",
+        """if buffer[:2] != b"\\r\\n" or """,
+        "if ",
+        ("tests/upgrade/test_deadlines.py::test_no_request",),
+    ),
+    Mutant(
         "a message size that no queue can take keeps the server from starting",
         "sanic_chat/config/consistency.py",
         "        if bound < needed:\n",

@@ -309,6 +309,24 @@ NO_REQUESTS = {
         400,
         b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\xd9\xa5\r\nhello\r\n0\r\n\r\n",
     ),
+    **{
+        f"a field as {field!r}": (400, b"POST /ws HTTP/1.1\r\n%b\r\n\r\nhello" % field)
+        for field in (
+            b"Content-Length : 5",
+            b" Content-Length: 5",
+            b"X: y\nContent-Length: 5",
+            b"X: y\rContent-Length: 5",
+            b"X: \0",
+            b": 5",
+        )
+    },
+    **{
+        f"chunks as {body!r}": (
+            400,
+            b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body,
+        )
+        for body in (b"5\r\nhelloXX0\r\n\r\n", b"5;\n\r\nhello\r\n0\r\n\r\n", b"5\nhello\n0\n\n")
+    },
     "long header": (431, b"GET /ws HTTP/1.1\r\nX: " + b"x" * 17000 + b"\r\n\r\n"),
     "long header without end": (431, b"GET /ws HTTP/1.1\r\nX: " + b"x" * 17000),
     "long URL": (431, b"GET /" + b"x" * 17000 + b" HTTP/1.1\r\n\r\n"),

@@ -146,6 +146,41 @@ def test_lengths() -> None:
             ChatHttp._safe_int(wrong)
 
 
+def test_chunks() -> None:
+    """Http.read has what ends a chunk, or the head, before each length in the buffer."""
+    read = inspect.getsource(Http.read)
+    for used in (
+        'self.request_bytes_left == 0 and self.request_body == "chunked"',
+        "self.expecting_continue = False\n            await self._send(HTTP_CONTINUE)",
+        "buf = self.recv_buffer",
+        "if len(buf) > 64:",
+        "await self._receive_more()",
+        "raw = buf[2:pos]",
+    ):
+        assert used in read
+
+
+async def test_a_body_in_chunks(in_process: None) -> None:
+    """A body comes in chunks, byte by byte, behind a 100 if that is awaited; the next is read."""
+
+    async def handler(request: Request[Any, Any]) -> HTTPResponse:
+        return text(repr(await read_body(request, limit=100)))
+
+    app: App = Sanic("internals")
+    app.config.MOTD = False
+    app.add_route(handler, "/stream", ("POST",), stream=True)
+    head = b"POST /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+    body = b"5;a=b\r\nhello\r\n06\r\n\r\n\n\r\n0\r\n0\r\n\r\n"
+    async with serving(app, ChatHttpProtocol), client_of(app) as client:
+        client.send(head + b"Expect: 100-continue\r\n\r\n")
+        assert (await client.answer())[0] == 100
+        for byte in body + head + b"\r\n" + body:
+            client.send(bytes((byte,)))
+            await asyncio.sleep(0)
+        for _ in range(2):
+            assert (await client.answer())[2] == repr(b"hello\r\n\n\r\n0").encode()
+
+
 @pytest.mark.parametrize(("url", "path"), [(b"/a?b", b"/a"), (b"*", b"*"), (b"http://h", None)])
 def test_the_path_of_a_request(url: bytes, path: bytes | None) -> None:
     """Request._parsed_url.path is None for what has no path."""
