@@ -27,8 +27,8 @@ from sanic_chat.protocol.asking import MAX_REPLY_BYTES
 from ..support.harness import DEADLINE, RedisProcess, eventually
 from ..support.pods import know_each_other, make_pod, running_pods
 
-SOON = PATIENCE_SECONDS / 2
-"""More than pods that are all well take, which is a millisecond, on any machine."""
+SOON = PATIENCE_SECONDS
+"""Less than who waits for a pod that is missing; pods that are all well take a millisecond."""
 
 
 def answer_with_id(pod: Pod) -> None:

@@ -57,7 +57,7 @@ server = logging_server(CHAT_LOG_CLIENTS="1", **KNOWS_USERS, **PROXY)
 """One that logs clients, behind a proxy, with tokens."""
 
 quiet_server = logging_server(
-    CHAT_HEARTBEAT_TIMEOUT="1",
+    CHAT_HEARTBEAT_TIMEOUT="3",
     CHAT_MAX_MESSAGE_BYTES="2000",
     CHAT_MAX_MESSAGE_FRAGMENTS="3",
     CHAT_SEND_QUEUE_MESSAGES="2",
@@ -186,7 +186,7 @@ async def test_who_is_silent(quiet_server: ServerProcess) -> None:
         assert (await client.request("/ws"))[0] == 101
         host, port = client.writer.get_extra_info("sockname")
         line = await wait_for(quiet_server, "bad_ends", address=f"{host}:{port}")
-    assert (line["kind"], line["reason"]) == ("heartbeat", "no sign of life for 1 s")
+    assert (line["kind"], line["reason"]) == ("heartbeat", "no sign of life for 3 s")
 
 
 async def test_who_does_not_read(quiet_server: ServerProcess) -> None:

@@ -33,7 +33,8 @@ from ..support.proxy import TcpProxy
 from ..support.users import KNOWS_USERS, bearer, token
 
 KICKED = 4001
-SOON = PATIENCE_SECONDS / 2
+SOON = PATIENCE_SECONDS
+"""Less than who waits for a pod that is missing."""
 
 
 @pytest.fixture(scope="module")

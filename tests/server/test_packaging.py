@@ -75,8 +75,9 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built of the source distribution and nothing else."""
-    target = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-c", BUILD, "build_wheel", target, cwd=unpacked)
+    target, source = (tmp_path_factory.mktemp(name) for name in ("wheel", "source"))
+    shutil.copytree(unpacked, source, dirs_exist_ok=True)  # it is built where its source is
+    run(sys.executable, "-c", BUILD, "build_wheel", target, cwd=source)
     [wheel] = target.iterdir()
     assert wheel.name == f"sanic_chat-{__version__}-py3-none-any.whl"
     return wheel

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from ..support.cases import EVERY_CASE
-from ..support.harness import RedisProcess, ServerProcess, eventually
+from ..support.harness import SLOW, RedisProcess, ServerProcess, eventually
 from ..support.onlookers import Onlooker, onlooker, onlookers, running_pods
 
 AWAY_SECONDS = 30.0 if EVERY_CASE else 12.0
@@ -20,7 +20,7 @@ AWAY_SECONDS = 30.0 if EVERY_CASE else 12.0
 FROZEN_SECONDS = 20.0
 STALL_SECONDS = 2.0
 """Longer than a hold, and too short for pods to notice."""
-RIGHT_WITHIN = 10.0
+RIGHT_WITHIN = SLOW * 10.0
 USERS = 40
 ROOM = "the-room"
 

@@ -35,7 +35,7 @@ from ..support.tls import self_signed_certificate
 PREFIX = "/api/chat-api"
 INTERVAL = 0.3
 REDIS_TIMEOUT = 2.0
-HEALED_WITHIN = 10.0
+HEALED_WITHIN = SLOW * 10.0
 """Seconds after which a pod is ready again, once Redis is well."""
 
 SETTINGS = {

@@ -148,7 +148,7 @@ async def test_new_clients_during_a_drain(start_server, redis, room):
 
 async def test_a_drain_of_the_only_worker(start_server, redis, room):
     """It says that it goes away to whoever comes, who may find another server."""
-    server = start_server(workers=1, REDIS_URL=redis.url, **WITH_API, CHAT_DRAIN_GRACE="2")
+    server = start_server(workers=1, REDIS_URL=redis.url, **WITH_API, CHAT_DRAIN_GRACE="4")
     async with backend(server.http) as program, server.connect(room, events="system") as client:
         pod_id = (await receive_event(client, "welcome"))["pod_id"]
         assert (await program.post("/drain", {"pod_id": pod_id})).json()["found"]
