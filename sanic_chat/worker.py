@@ -10,8 +10,8 @@ Sanic, but for the protocol's connections that it is lent.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from .broker.broker import Broker
@@ -26,6 +26,7 @@ from .pod.client_log import ClientLog
 from .pod.drain import drain_sessions
 from .pod.load import Load
 from .pod.pod import Pod
+from .pod.readiness import why_unready
 from .pod.sampler import Sampler
 from .pod.snapshot import RoomCount, build_metrics, build_report, count_rooms
 from .pod.users import Users
@@ -37,7 +38,7 @@ from .protocol.forwarded import ClientAddresses
 from .protocol.message import NULL
 from .session.heartbeat import Heartbeat
 from .session.send_queue import SendQueuePool
-from .stats.board import Board, Slots
+from .stats.board import WRITE_SECONDS, Board, Slots
 from .stats.metrics import MainMetrics, ProcessMetrics, WorkerMetrics
 from .stats.report import PodReport
 from .stats.reporter import Reporter
@@ -61,6 +62,9 @@ WRITES_PER_QUEUE = 2
 """The divisor of a send queue's bounds that bounds one write of a channel's frames. With larger
 writes, a client that reads could be closed for the messages of a single turn. Of messages all that
 an empty queue takes are written to clients that have none."""
+
+SILENT_SECONDS = 3 * WRITE_SECONDS
+"""The age from which on the metrics of a worker say that it hangs, and takes no clients."""
 
 REDIS_CLOSE_SECONDS = 1.0
 HTTP_CLOSE_SECONDS = 1.0
@@ -156,6 +160,7 @@ class Worker:
         self.sampler = Sampler(loop, self.pod.hub, self.pod.send_queues)
         self.board = None if slots is None else Board(slots, self._metrics)
         """The metrics of all workers; None if they have no memory to share."""
+        self._serving_since: float | None = None
         self._usage = UsageReader()
         self._rooms: RoomCount | None = None
         """The rooms as they were last reported: counting them again would cost as much again."""
@@ -256,6 +261,7 @@ class Worker:
             self.sampler,
             version=VERSION,
             process=_process(self._usage.read()),
+            serving_since=self._serving_since,
             descriptor_shortages=self.descriptors.shortages,
         )
 
@@ -272,26 +278,47 @@ class Worker:
         if self.pod.cluster.lifecycle is not None:
             self.pod.cluster.lifecycle.suspect(await self.reporter.known_pods())
         self._deadlines.start()
-        if self.board is not None:
-            self.board.write()  # as early as it is ready: others may want to leave clients to it
         logger.info(
             "Pod %s: worker %s, Redis at %s", self.pod.id, self._name, self.pod.broker.endpoint
         )
 
-    def others_are_ready(self) -> bool:
-        """Whether another worker of this server was ready a second ago."""
-        entries = [] if self.board is None else self.board.collect()
-        workers = [entry.metrics for entry in entries if isinstance(entry.metrics, WorkerMetrics)]
-        return any(each.unready is None and each.process.pid != os.getpid() for each in workers)
+    def serve(self) -> None:
+        """Let the other workers know that this one takes clients."""
+        self._take_clients(since=time.monotonic())
+
+    def may_leave(self) -> bool:
+        """Whether this worker takes no clients, or a newer one of this server takes them too."""
+        since = self._serving_since
+        if since is None or why_unready(self.pod) is not None:
+            return True
+        for entry in [] if self.board is None else self.board.collect():
+            other = entry.metrics
+            if isinstance(other, WorkerMetrics) and other.unready is None:
+                began = other.serving_since
+                if began is not None and began > since and entry.age < SILENT_SECONDS:
+                    return True
+        return False
 
     def leave(self) -> None:
         """Keep no HTTP connection alive: nobody is to come by one when the drain has begun."""
+        self._take_clients(since=None)
         self._deadlines.end_idle()
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether no connection is still HTTP, and no handshake is under way."""
+        return not self.http_connections and not self.pod.admission.handshakes
+
+    def _take_clients(self, *, since: float | None) -> None:
+        self._serving_since = since
+        if self.board is not None:
+            self.board.write()
 
     async def stop(self) -> None:
         """Drain all sessions, then disconnect from Redis, then close HTTP connections."""
         config = self._config
         logger.info("Pod %s: draining %d sessions", self.pod.id, self.pod.connected)
+        self._take_clients(since=None)
         await drain_sessions(
             self.pod,
             grace=config.drain_grace,

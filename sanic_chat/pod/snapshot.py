@@ -132,6 +132,7 @@ def build_metrics(
     *,
     version: str,
     process: ProcessMetrics,
+    serving_since: float | None,
     descriptor_shortages: int,
 ) -> WorkerMetrics:
     """Make the metrics of a pod of which this is the report."""
@@ -149,6 +150,7 @@ def build_metrics(
         process=process,
         report=report,
         unready=None if trouble is None else trouble.code,
+        serving_since=serving_since,
         is_away=broker.outage.is_on,
         fan_outs=pod.hub.delivered,
         closes=pod.closes.counts(),

@@ -70,6 +70,8 @@ class Supervisor:
     ) -> None:
         self.ends: Counter[str] = Counter()
         """The ends of workers so far, by reason: died, hung, not_made, replaced, stopped."""
+        self._replaced: set[int] = set()
+        """The workers that had been replaced at the last look."""
         self._workers = Workers(manager, watchdog)
         self._manager = ManagerHooks(manager, self._workers, on_shutdown=self._manager_stops)
         self._handover = Handover(pause=handshake_timeout, stop_timeout=stop_timeout)
@@ -255,7 +257,11 @@ class Supervisor:
         """Have those leave who were replaced, or are too many."""
         replaced = self._workers.replaced()
         places = {place.name for place in self._workers.places()}
-        self._manager.told.intersection_update(worker.pid for worker in self._workers.living())
+        living = {worker.pid for worker in self._workers.living()}
+        for _ in self._replaced - living:
+            self.ends["replaced"] += 1
+        self._replaced = {*replaced}
+        self._manager.told &= living
         steps = self._handover.look(
             replaced,
             now,
@@ -273,7 +279,6 @@ class Supervisor:
                 continue
             if number is signal.SIGTERM:
                 logger.info("Worker %s (PID %d) is no longer needed, and stops", worker.name, pid)
-                self.ends["replaced"] += 1
             send(worker, number)
 
     def _kill_who_hangs(self) -> None:

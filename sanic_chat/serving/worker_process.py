@@ -23,6 +23,7 @@ from ..stats.board import Slots
 from ..upgrade.sanic_http import AdminProtocol
 from ..worker import Worker
 from .context import ChatApp
+from .departure import Departure
 from .main_process import start_embedded_redis
 
 
@@ -43,7 +44,7 @@ async def start_worker(app: ChatApp) -> None:
         answer_timeout=app.config.RESPONSE_TIMEOUT,
     )
     if not Sanic.test_mode:
-        worker.pod.cluster.removals.drain_here = partial(_drain, app)
+        worker.pod.cluster.removals.drain_here = _departure(app, worker).begin
     await worker.start()
     app.ctx.worker = worker
     if app.ctx.config.admin_listen is not None and not Sanic.test_mode:
@@ -82,17 +83,23 @@ def _leave(app: ChatApp) -> None:
         app.ctx.worker.leave()
 
 
-def _drain(app: ChatApp) -> None:
-    """End as SIGTERM does; who connects meanwhile comes to another worker, if one is ready."""
-    assert app.ctx.worker is not None
-    if app.ctx.worker.others_are_ready():
-        _leave(app)
-    os.kill(os.getpid(), signal.SIGTERM)
+def _departure(app: ChatApp, worker: Worker) -> Departure:
+    is_alone = "SANIC_WORKER_NAME" not in os.environ
+    return Departure(
+        may_leave=worker.may_leave,
+        # What a reload of Sanic's would do for all workers: `supervisor` looks after the rest.
+        ask_for_successor=None if is_alone else partial(app.m.restart, zero_downtime=True),
+        leave=partial(_leave, app),
+        has_answered=lambda: worker.has_answered,
+        patience=app.ctx.config.handshake_timeout,
+        end=partial(os.kill, os.getpid(), signal.SIGTERM),
+    )
 
 
 def say_ready(app: ChatApp) -> None:
     """Say so in the log, and to the watchdog, which hears of this worker from now on."""
     assert app.ctx.worker is not None
+    app.ctx.worker.serve()
     pod = app.ctx.worker.pod
     trouble = pod.broker.trouble()
     state = "is ready" if trouble is None else f"serves, and is not ready ({trouble.code})"

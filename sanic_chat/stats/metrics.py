@@ -50,6 +50,8 @@ class WorkerMetrics(Struct, kw_only=True, tag="worker"):
     report: PodReport
     unready: str | None
     """The code of the reason why the pod is not ready; None: it is."""
+    serving_since: float | None = None
+    """The moment (`time.monotonic()`) from which on it takes new clients; None: it does not."""
     is_away: bool
     """Whether other pods are not reached for certain."""
     fan_outs: Count

@@ -16,6 +16,13 @@ MUTANTS = (
         ("tests/server/test_sighup.py::test_every_client_moves_once",),
     ),
     Mutant(
+        "the last worker that takes clients does not leave",
+        "sanic_chat/worker.py",
+        "began > since and",
+        "began != since and",
+        ("tests/serving/test_departure.py",),
+    ),
+    Mutant(
         "who has been replaced stays while others may fail",
         RELOAD,
         "        self.keeps_everybody = True\n",

@@ -1,14 +1,27 @@
-"""SIGHUP while clients come and go: each of them is served."""
+"""SIGHUP and drains while clients come and go: each of them is served."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
+from collections.abc import Awaitable
 from pathlib import Path
 
+import pytest
+
+from ..support.backend import WITH_API, backend
 from ..support.cases import LOOPS, crossed
 from ..support.clients import RawClient
-from ..support.harness import RedisProcess, ServerProcess, StartServer, eventually
+from ..support.harness import (
+    RedisProcess,
+    ServerProcess,
+    StartServer,
+    eventually,
+    free_port,
+    receive_event,
+)
+from ..support.metrics import worker_ends
 from ..support.reloading import Place, begin, living, reload
 from ..support.tls import self_signed_certificate
 
@@ -96,12 +109,12 @@ async def test_a_unix_socket(
     with tempfile.TemporaryDirectory() as directory:  # pytest's own has too long a name
         path = Path(directory, "chat.sock")
         server = start_server("--unix", str(path), **place.command())
-        assert await connects_by(server, path) >= TRIES
+        assert await connects_by(path, asyncio.to_thread(reload, server)) >= TRIES
         server.stop()
 
 
-async def connects_by(server: ServerProcess, path: Path) -> int:
-    """Reload while clients connect to a Unix socket; how often that worked."""
+async def connects_by(path: Path, event: Awaitable[object]) -> int:
+    """Await an event while clients connect to a Unix socket; how often that worked."""
     is_over, count = asyncio.Event(), 0
 
     async def connect_on() -> None:
@@ -115,7 +128,78 @@ async def connects_by(server: ServerProcess, path: Path) -> int:
             await asyncio.sleep(0.05)
 
     trying = [asyncio.create_task(connect_on()) for _ in range(5)]
-    await asyncio.to_thread(reload, server)
+    await event
     is_over.set()
     await asyncio.gather(*trying)
     return count
+
+
+async def test_a_drain_behind_a_unix_socket(
+    start_server: StartServer, shared_redis: RedisProcess
+) -> None:
+    """Whoever connects comes to the newest worker: it stays until another is the newest."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "chat.sock")
+        server = start_server(
+            "--unix",
+            str(path),
+            REDIS_URL=shared_redis.url,
+            CHAT_ADMIN_LISTEN=f"127.0.0.1:{(port := free_port())}",
+            **WITH_API,
+        )
+        [pod_id] = re.findall(r"Pod (\S+) is ready", server.log)
+        [old] = living(server)
+
+        async def drain() -> None:
+            async with backend(f"http://127.0.0.1:{port}/api/chat-api") as program:
+                assert (await program.post("/drain", {"pod_id": pod_id})).json()["found"]
+            await eventually(lambda: old not in living(server), "it is gone")
+
+        assert await connects_by(path, drain()) >= TRIES
+
+
+@pytest.mark.parametrize(
+    ("workers", "at_once"),
+    [
+        pytest.param(1, False, id="the only one"),
+        pytest.param(2, False, id="in turn"),
+        pytest.param(2, True, id="at once"),
+    ],
+)
+async def test_all_workers_are_drained(
+    start_server: StartServer, shared_redis: RedisProcess, workers: int, at_once: bool
+) -> None:
+    """The last one that takes clients takes them until a new worker does."""
+    server = start_server(
+        workers=workers, REDIS_URL=shared_redis.url, CHAT_DRAIN_GRACE="60", **WITH_API
+    )
+    old, is_over = living(server), asyncio.Event()
+    pods = await server.connect_to_pods(workers)
+    trying = asyncio.create_task(connects(server, is_over))
+    async with backend(server.http) as program:
+
+        async def drain(pod_id: str) -> None:
+            async def is_found() -> bool:  # once they know each other
+                answer = await program.post("/drain", {"pod_id": pod_id})
+                return answer.status_code == 200
+
+            await eventually(is_found, "it is asked to")
+
+        if at_once:
+            await asyncio.gather(*map(drain, pods))
+        for pod_id, client in pods.items():
+            await drain(pod_id)
+            await receive_event(client, "drain")
+    async with server.connect(events="system") as client:
+        assert (await receive_event(client, "welcome"))["pod_id"] not in pods
+    assert {*old} <= {*living(server)}  # all of it within their grace
+    is_over.set()
+    assert await trying >= TRIES
+    await asyncio.gather(*(client.close() for client in pods.values()))
+
+    def are_replaced() -> bool:
+        return len(living(server)) == workers and not {*old} & {*living(server)}
+
+    await eventually(are_replaced, "new workers have taken their places")
+    await eventually(lambda: sum(worker_ends(server).values()) == workers, "each end counts once")
+    assert worker_ends(server)["replaced"] >= 1  # the newest, at least
