@@ -16,8 +16,8 @@ from typing import Any
 
 from ..broker.client import Client
 from ..broker.endpoint import Endpoint
+from ..config.changes import Changes, find_changes
 from ..config.env_file import change
-from ..config.renewal import Renewal, renew
 from ..config.settings import Config
 from ..errors import ConfigError
 from ..process.reload import NewSettings
@@ -50,13 +50,13 @@ class SettingsReader:
         Another Redis than before is tried: that may take some seconds. Raises ConfigError.
         """
         _, doubts = check_certificates(tls)
-        new = renew(self._running, embedded=self._has_embedded_redis)
+        new = find_changes(self._running, embedded=self._has_embedded_redis)
         make_authenticator(new.config)
         if new.config.redis_url is not None and not self._has_embedded_redis:
             Endpoint(new.config.redis_url).check()
             if new.config.redis_url != self._redis_url:
                 asyncio.run(_try_redis(new.config.redis_url, new.config.redis_timeout))
-        self._touched |= new.changes.keys()
+        self._touched |= new.variables.keys()
         return NewSettings(
             new.environment,
             apply=partial(self._use, new.environment),
@@ -67,7 +67,7 @@ class SettingsReader:
     def _use(self, environment: Mapping[str, str]) -> None:
         change(os.environ, {name: environment.get(name) for name in self._touched})
 
-    def _accepted(self, new: Renewal, doubts: list[str]) -> None:
+    def _accepted(self, new: Changes, doubts: list[str]) -> None:
         self._running, self._redis_url = new.environment, new.config.redis_url
         self._accept(new.config, [*new.notes, *doubts])
 

@@ -66,9 +66,9 @@ MUTANTS = (
     ),
     Mutant(
         "what the main process uses itself stays as it was",
-        "sanic_chat/config/renewal.py",
+        "sanic_chat/config/changes.py",
         "            environment[name] = running[name]\n",
         "            pass\n",
-        ("tests/config/test_renewal.py",),
+        ("tests/config/test_changes.py",),
     ),
 )

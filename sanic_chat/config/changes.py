@@ -1,7 +1,7 @@
-"""The renewal: which settings a server that runs takes from its environment file as it is now.
+"""Changes of settings: what a server that runs takes from its environment file as it is now.
 
     running environment ─┐
-    environment file ────┴─→ renew ─→ Renewal: a Config, what changes, what does not
+    environment file ────┴─→ find_changes ─→ Changes: a Config, what is different, what is not
 
 May live here: what a reload cannot change. Must not know how workers get it.
 """
@@ -24,19 +24,19 @@ NEEDS_RESTART = tuple(
 """The settings that the main process uses itself, and workers must have as it has them."""
 
 
-class Renewal(NamedTuple):
+class Changes(NamedTuple):
     """New settings, checked."""
 
     config: Config
     environment: dict[str, str]
     """The environment of new workers."""
-    changes: dict[str, str | None]
+    variables: dict[str, str | None]
     """The variables that are different in it; None: is not set any more."""
     notes: list[str]
     """Sentences: what has changed in the file and needs a restart, and likely mistakes."""
 
 
-def renew(running: Mapping[str, str], *, embedded: bool) -> Renewal:
+def find_changes(running: Mapping[str, str], *, embedded: bool) -> Changes:
     """Read the settings anew for a server whose workers have the environment `running`.
 
     `embedded` says that its REDIS_URL is that of the embedded Redis. What needs a restart stays as
@@ -58,7 +58,7 @@ def renew(running: Mapping[str, str], *, embedded: bool) -> Renewal:
         _keep(REDIS, running, environment)
     for name in _keep(NEEDS_RESTART, running, environment):
         notes.append(f"{name} has changed, which needs a restart: it stays as it was")
-    return Renewal(
+    return Changes(
         Config.from_environment(environment),
         environment,
         differences(running, environment),

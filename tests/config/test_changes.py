@@ -1,4 +1,4 @@
-"""The renewal of settings: what a reload takes, and what it leaves as it was."""
+"""Changes of settings: what a reload takes, and what it leaves as it was."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sanic_chat.config.changes import NEEDS_RESTART, Changes, find_changes
 from sanic_chat.config.env_file import change, with_env_file
-from sanic_chat.config.renewal import NEEDS_RESTART, Renewal, renew
 from sanic_chat.errors import ConfigError
 
 REDIS = "REDIS_URL=redis://127.0.0.1\n"
@@ -18,42 +18,42 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "chat.env"
 
 
-def renewed(path: Path, before: str, after: str, *, embedded: bool = False) -> Renewal:
+def reloaded(path: Path, before: str, after: str, *, embedded: bool = False) -> Changes:
     """What a reload makes of two contents of the file."""
     path.write_text(before)
     running = with_env_file({"CHAT_ENV_FILE": str(path)})
     if embedded:
         running["REDIS_URL"] = "unix:///run/embedded.sock"
     path.write_text(after)
-    renewal = renew(running, embedded=embedded)
-    change(running, renewal.changes)
-    assert running == renewal.environment
-    return renewal
+    changes = find_changes(running, embedded=embedded)
+    change(running, changes.variables)
+    assert running == changes.environment
+    return changes
 
 
 def test_new_values_and_old_ones(path: Path) -> None:
     """Values change, come and go, as the file says."""
-    renewal = renewed(
+    changes = reloaded(
         path,
         REDIS + "CHAT_RETRY_AFTER=5\nCHAT_STATS_ROOMS=5\n",
         REDIS + "CHAT_RETRY_AFTER=6\nCHAT_MAX_CONNECTIONS=9\n",
     )
-    config = renewal.config
+    config = changes.config
     assert (config.retry_after, config.max_connections, config.stats_rooms) == (6, 9, 10)
-    assert renewal.changes["CHAT_STATS_ROOMS"] is None
-    assert renewal.notes == []
+    assert changes.variables["CHAT_STATS_ROOMS"] is None
+    assert changes.notes == []
 
 
 def test_what_needs_a_restart(path: Path) -> None:
     """It stays as it was, in each way in which it could have changed, and is told."""
-    renewal = renewed(
+    changes = reloaded(
         path,
         REDIS + "CHAT_BACKLOG=100\nCHAT_RESTART_LIMIT=3\n",
         REDIS + "CHAT_BACKLOG=200\nCHAT_HANG_TIMEOUT=7\n",
     )
-    config = renewal.config
+    config = changes.config
     assert (config.backlog, config.restart_limit, config.hang_timeout) == (100, 3, 30)
-    assert sorted(renewal.notes) == [
+    assert sorted(changes.notes) == [
         f"{name} has changed, which needs a restart: it stays as it was"
         for name in ("CHAT_BACKLOG", "CHAT_HANG_TIMEOUT", "CHAT_RESTART_LIMIT")
     ]
@@ -70,30 +70,30 @@ def test_which_need_a_restart() -> None:
 @pytest.mark.parametrize("line", [REDIS, "REDIS_URL_FILE=/nowhere\n"])
 def test_a_redis_in_the_place_of_the_embedded_one(path: Path, line: str) -> None:
     """The embedded Redis goes on, whatever is set."""
-    renewal = renewed(path, "", line, embedded=True)
-    assert renewal.config.redis_url == "unix:///run/embedded.sock"
-    assert renewal.notes == [
+    changes = reloaded(path, "", line, embedded=True)
+    assert changes.config.redis_url == "unix:///run/embedded.sock"
+    assert changes.notes == [
         "REDIS_URL is set now, which needs a restart: the embedded Redis goes on"
     ]
-    assert renewed(path, "", "CHAT_RETRY_AFTER=5\n", embedded=True).notes == []
+    assert reloaded(path, "", "CHAT_RETRY_AFTER=5\n", embedded=True).notes == []
 
 
 def test_an_embedded_redis_in_the_place_of_one(path: Path) -> None:
     """A Redis that is no longer set goes on being used, and another one is taken."""
-    renewal = renewed(path, REDIS, "")
-    assert renewal.config.redis_url == "redis://127.0.0.1"
-    assert renewal.notes == [
+    changes = reloaded(path, REDIS, "")
+    assert changes.config.redis_url == "redis://127.0.0.1"
+    assert changes.notes == [
         "REDIS_URL is no longer set, which needs a restart: it stays as it was"
     ]
-    assert renewed(path, REDIS, "REDIS_URL=redis://other\n").config.redis_url == "redis://other"
+    assert reloaded(path, REDIS, "REDIS_URL=redis://other\n").config.redis_url == "redis://other"
 
 
 def test_what_is_wrong(path: Path) -> None:
     """A setting that is not allowed is an error, and one that is none a note."""
     with pytest.raises(ConfigError, match="CHAT_RETRY_AFTER is 'x'; allowed is"):
-        renewed(path, REDIS, REDIS + "CHAT_RETRY_AFTER=x\n")
+        reloaded(path, REDIS, REDIS + "CHAT_RETRY_AFTER=x\n")
     with pytest.raises(ConfigError, match="line 2: this is no variable"):
-        renewed(path, REDIS, REDIS + "oops\n")
-    assert renewed(path, REDIS, REDIS + "CHAT_RETRY=1\n").notes == [
+        reloaded(path, REDIS, REDIS + "oops\n")
+    assert reloaded(path, REDIS, REDIS + "CHAT_RETRY=1\n").notes == [
         "CHAT_RETRY is no setting, and does nothing: do you mean CHAT_RETRY_AFTER?"
     ]
