@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 import redis.asyncio
-from websockets.asyncio.client import ClientConnection
 
 from sanic_chat.broker.addresses import Address
 from sanic_chat.broker.client import Client
@@ -23,6 +22,7 @@ from ..support.clients import (
     RawClient,
     RedisProxy,
     behave,
+    own_echo,
     receive_data,
     receive_until,
     running_server,
@@ -47,21 +47,10 @@ MARGIN = 3.0
 """Seconds that a slow machine may take longer."""
 
 
-async def say(client: ClientConnection, data: object) -> None:
-    await client.send(json.dumps({"data": data}))
-
-
 async def publish(port: int, room: str, data: str, **options: str) -> None:
     """Publish in a room from outside."""
     async with redis.asyncio.Redis(port=port, **options) as outside:
         await outside.publish(f"realtime:room:{room}", json.dumps({"data": data}))
-
-
-async def own_echo(client: ClientConnection) -> None:
-    """The client's own pod serves it: what it says comes back."""
-    marker = str(uuid4())
-    await say(client, marker)
-    await receive_data(client, marker)
 
 
 # -- while Redis is away ---------------------------------------------------------------------

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import redis.asyncio
-from websockets.asyncio.client import ClientConnection
 
-from ..support.clients import RedisProxy, receive_data
+from ..support.clients import RedisProxy, own_echo, say
 from ..support.harness import DEADLINE, RedisProcess, ServerProcess, eventually, receive
 from ..support.tls import self_signed_certificate
-
-
-async def say(client: ClientConnection, data: object) -> None:
-    await client.send(json.dumps({"data": data}))
-
-
-async def own_echo(client: ClientConnection) -> None:
-    """The client's own pod serves it: what it says comes back."""
-    marker = str(uuid4())
-    await say(client, marker)
-    await receive_data(client, marker)
 
 
 async def assert_crosses(server: ServerProcess, room: str, outside: redis.asyncio.Redis) -> None:

@@ -64,6 +64,18 @@ async def receive_data(client: ClientConnection, data: Any) -> dict[str, Any]:
         return message
 
 
+async def say(client: ClientConnection, data: object) -> None:
+    """Send a message with that `data`."""
+    await client.send(json.dumps({"data": data}))
+
+
+async def own_echo(client: ClientConnection) -> None:
+    """The client's own pod serves it: what it says comes back."""
+    marker = str(uuid4())
+    await say(client, marker)
+    await receive_data(client, marker)
+
+
 @asynccontextmanager
 async def on_pods(
     server: ServerProcess, pods: int, room: str | None = None, **query: str
