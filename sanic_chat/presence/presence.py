@@ -3,8 +3,8 @@
     rooms ─→ joined, left, watch ─→ speaker ─→ other pods
     other pods ─→ listener ─→ views ─→ (each window) rosters and changes ─→ audiences
 
-All of a window, of 250 ms, is told at its end, to pods and to sessions. While nobody in the cluster
-watches any room, nothing is noted and nothing is said.
+All of a window, of 250 ms, is told at its end, to pods and to sessions. When nobody in the cluster
+has watched any room for a minute, nothing is noted and nothing is said.
 
 May live here: the timers, and when a session is told what. Must not know what a room's messages
 are, nor how words get to other pods.
@@ -34,6 +34,8 @@ UNWATCH_SECONDS = 5.0
 """The time for which a room is still watched after the last session that is told of it."""
 IN_USE_SECONDS = 60.0
 """The time for which joins and leaves are still noted after the last room was watched anywhere."""
+UNHELD_SECONDS = 5.0
+"""The end of it, in which nobody is held: on other pods it may be over, so they tell of nobody."""
 ASK_SECONDS = 1.0
 """The least time between two rosters that a session asks for."""
 MIN_BEAT_SECONDS = 1.0
@@ -206,14 +208,20 @@ class Presence:
     def canary_received(self, pod_id: str, content: bytes) -> None:
         """Take another pod's canary. Raises BadEnvelope, as the others do."""
         canary = words.read_canary(content)
+        peers = len(self.listener.peers)
         self.listener.canary_received(pod_id, canary, self._loop.time())
         self._heard(canary.watching)
+        if self.in_use and len(self.listener.peers) > peers:
+            self._must_speak = True  # so that a pod that has just started notes who comes, too
+            self._wake()
 
     def stream_received(self, pod_id: str, content: bytes) -> None:
         """Take what a pod says to all."""
         stream = words.read_stream(content)
         self.listener.stream_received(pod_id, stream, self._loop.time())
         self._heard(stream.watching or stream.leaving)
+        if stream.in_use_ms:
+            self._use(min(IN_USE_SECONDS, stream.in_use_ms / 1000))
 
     def goodbye_received(self, pod_id: str) -> None:
         """Note that a pod has left, and says nothing more."""
@@ -299,9 +307,12 @@ class Presence:
         self._window = None
         now = self._loop.time()
         request = self.listener.peers.next_request()
-        others_watch = self.listener.peers.are_watching()
         said = self.speaker.flush(
-            now, req=request, others_watch=others_watch, must_speak=self._must_speak
+            now,
+            req=request,
+            others_watch=self.listener.peers.are_watching(),
+            in_use_ms=max(0, round(1000 * (self._used_until - now))),
+            must_speak=self._must_speak,
         )
         self._must_speak = False
         self.listener.flush(now, MAX_ENVELOPES - said)
@@ -374,8 +385,8 @@ class Presence:
 
     # -- beats -----------------------------------------------------------------------------
 
-    def _use(self) -> None:
-        self._used_until = self._loop.time() + IN_USE_SECONDS
+    def _use(self, seconds: float = IN_USE_SECONDS) -> None:
+        self._used_until = max(self._used_until, self._loop.time() + seconds)
         self.in_use = True
         if self._beat is None:
             self._listen_on()
@@ -389,7 +400,7 @@ class Presence:
         if self.listener.views or self.listener.peers.are_watching():
             self._used_until = now + IN_USE_SECONDS
         self.in_use = now < self._used_until
-        self.speaker.sweep(now)
+        self.speaker.sweep(now if now < self._used_until - UNHELD_SECONDS else float("inf"))
         since = now - ASK_SECONDS
         self._asked_at = {session: at for session, at in self._asked_at.items() if at > since}
         if self.draining and self.listener.peers.are_watching():

@@ -4,8 +4,8 @@
     watch, wanted_by ─→ (each window) ──────────────────────┘
 
 The number of envelopes a window is bounded, whatever joins; what does not fit is told in the next.
-Of a room that no pod watches only arrivals are told, in what is left of the window's envelopes, and
-only while any other room is watched: another pod may hold who has come.
+Of a room that no pod watches only arrivals are told, in what is left of the window's envelopes:
+another pod may hold who has come.
 
 May live here: what others are still to be told. Must not know what they tell us.
 """
@@ -188,18 +188,27 @@ class Speaker:
             or self._answers
         )
 
-    def flush(self, now: float, *, req: int, others_watch: bool, must_speak: bool = False) -> int:
+    def flush(
+        self,
+        now: float,
+        *,
+        req: int,
+        others_watch: bool,
+        in_use_ms: int = 0,
+        must_speak: bool = False,
+    ) -> int:
         """Say what is new, in at most `MAX_ENVELOPES`; return how many it were.
 
         `req` is the number of the request that newly watched rooms are. `others_watch`: whether
-        anybody on another pod watches any room. `must_speak`: an empty envelope is said if there is
-        nothing new.
+        anybody on another pod watches any room. `in_use_ms`: see `Stream`. `must_speak`: an empty
+        envelope is said if there is nothing new.
         """
         if not others_watch:
             self._first.clear()
-            if not self._own:
-                self._came.clear()
-        words = _Words(self._say, MAX_STREAM_ENVELOPES, watching=self.is_watching(), req=req)
+        watching = self.is_watching()
+        words = _Words(
+            self._say, MAX_STREAM_ENVELOPES, watching=watching, in_use_ms=in_use_ms, req=req
+        )
         for field, names in (
             ("forgot", self._forgot),
             ("watch", self._watch),

@@ -91,6 +91,8 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     """The rooms that have just got their first member here, or are told by name again."""
     forgot: list[str] = []
     """The pods that are to ask for all that they watch: it is not known here any more."""
+    in_use_ms: Count = 0
+    """The time for which joins and leaves are still noted, and `came` is said."""
     came: dict[str, list[User]] = {}
     """Users with a new session here, by room, watched or not: older holds of theirs are over."""
     changes: dict[str, Part] = {}

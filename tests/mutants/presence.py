@@ -75,6 +75,27 @@ MUTANTS = (
         SEQUENCES,
     ),
     Mutant(
+        "nor does anybody who has come back while nobody watched",
+        SPEAKER,
+        "            self._first.clear()\n",
+        "            self._first.clear()\n            self._came.clear()\n",
+        SEQUENCES,
+    ),
+    Mutant(
+        "nor if it was to a pod that has just started",
+        PRESENCE,
+        "        if self.in_use and len(self.listener.peers) > peers:\n",
+        "        if False:\n",
+        SEQUENCES,
+    ),
+    Mutant(
+        "nobody is held when other pods may note no more who comes back",
+        PRESENCE,
+        'now if now < self._used_until - UNHELD_SECONDS else float("inf")',
+        "now",
+        SEQUENCES,
+    ),
+    Mutant(
         "who asks is known to watch, be it that its stream was lost",
         LISTENER,
         "            self._is_watching(pod_id, peer, True)\n",

@@ -157,6 +157,33 @@ def test_somebody_watches_on_another_pod() -> None:
     assert pod.said == []
 
 
+def test_for_how_long_somebody_may_be_held() -> None:
+    """A pod that starts is told. In the last seconds who comes is still said, and nobody held."""
+    pod = Pod()
+    pod.presence.canary_received("other", encode(Canary(0, watching=True)))
+    pod.presence.canary_received("other", encode(Canary(0, watching=False)))
+    pod.loop.advance(20)
+    pod.said.clear()
+    for _ in range(2):
+        pod.presence.canary_received("new", encode(Canary(0, watching=False)))
+        pod.window()
+    [(kind, stream)] = pod.said
+    assert kind == "stream"
+    new = Pod()
+    new.hear("other", **stream)
+    left = IN_USE_SECONDS - 20 - WINDOW_SECONDS
+    new.loop.advance(left - 10)
+    new.end(new.join("anna"), LOST)
+    new.window()
+    assert [stream["came"] for _, stream in new.said] == [{"a": ["anna"]}]
+    assert new.presence.stats().held_users == 1
+    new.loop.advance(8)
+    assert new.presence.stats().held_users == 0
+    assert new.presence.in_use
+    new.loop.advance(3)
+    assert not new.presence.in_use
+
+
 def test_one_window_is_one_envelope() -> None:
     """All joins, leaves and watched rooms of a window are said at its end, at once."""
     pod = Pod()

@@ -25,7 +25,7 @@ from sanic_chat.presence.holds import (
     SETTLE_SECONDS,
     hold_of,
 )
-from sanic_chat.presence.presence import UNWATCH_SECONDS, WINDOW_SECONDS
+from sanic_chat.presence.presence import IN_USE_SECONDS, UNWATCH_SECONDS, WINDOW_SECONDS
 from sanic_chat.presence.speaker import MAX_ENVELOPES
 from sanic_chat.session.handler import Ending
 
@@ -165,8 +165,8 @@ class PresenceMachine(RuleBasedStateMachine):
 
     Ten seconds after faults have ended nobody is missing from what a client was told, and after the
     longest hold everything is as it is told. Nobody is told to have left before his hold is over. A
-    client gets one event a window. A pod says at most `MAX_ENVELOPES` a window, and nothing if
-    nobody watches. When all have left nothing is kept.
+    client gets one event a window. A pod says at most `MAX_ENVELOPES` a window, and nothing when
+    nobody has watched for a minute. When all have left nothing is kept.
     """
 
     PODS = 3
@@ -469,7 +469,7 @@ class PresenceMachine(RuleBasedStateMachine):
         for client in self.truth.clients:
             for room in list(client.rooms):
                 client.unwatch(room)
-        self.clock.pass_(UNWATCH_SECONDS + 3 * WINDOW_SECONDS)
+        self.clock.pass_(UNWATCH_SECONDS + IN_USE_SECONDS + 3.0)
         self.bus.said.clear()
         for pod in self.cluster.living():
             self.connect(pod, USERS[0], ROOMS[0])

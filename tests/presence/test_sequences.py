@@ -38,6 +38,12 @@ class Stage:
         self.watcher = self.connect("watcher", self.pods[-1], watched, watch=True)
         self.clock.pass_(3.0)
 
+    def nobody_watches(self) -> None:
+        """Let the watcher look away, and time pass until all pods know."""
+        [room] = self.watcher.rooms
+        self.watcher.unwatch(room)
+        self.clock.pass_(UNWATCH_SECONDS + 2.0)
+
     def connect(self, user: str, pod: ModelPod, room: str = ROOM, *, watch: bool = False) -> Client:
         client = self.cluster.connect(pod, user)
         client.join(room, watch=watch)
@@ -212,6 +218,51 @@ def test_who_has_come_back_and_left_is_not_held_elsewhere(leaves: bool, watched:
             watcher = stage.connect("bert", pod, watch=True)
             stage.clock.pass_(1.5)
             assert "anna" not in stage.users(watcher)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_who_has_come_back_while_nobody_watched(is_new: bool, leaves: bool) -> None:
+    """Is held no more, be it by a pod that drains, nor if it was to one that has just started."""
+    for drains in (True, False):
+        stage = Stage()
+        anna = stage.connect("anna", stage.pods[0])
+        stage.nobody_watches()
+        if drains:
+            stage.pods[0].drain(seconds=20.0, is_told=lambda client: False)
+        pod = stage.cluster.start() if is_new else stage.pods[1]
+        stage.clock.pass_(1.0)
+        anna.end(CLOSED)
+        stage.clock.pass_(1.0)
+        again = stage.connect("anna", pod)
+        stage.clock.pass_(1.0)
+        if leaves:
+            again.end(LEFT)
+            stage.clock.pass_(1.0)
+        stage.watcher.watch(ROOM)
+        stage.clock.pass_(1.5)
+        assert stage.users() == ({"watcher"} if leaves else {"anna", "watcher"})
+        again.end(LEFT)
+        stage.clock.pass_(TOLD_SECONDS)
+        assert stage.told() == ([] if leaves else [("anna", "left")])
+
+
+def test_who_comes_back_long_after_anybody_watched() -> None:
+    """Is held by nobody, though pods do not cease to note who comes at the same moment."""
+    for tenths in range(int(10 * IN_USE_SECONDS) - 60, int(10 * IN_USE_SECONDS) + 60, 2):
+        stage = Stage()
+        anna = stage.connect("anna", stage.pods[0])
+        stage.watcher.unwatch(ROOM)
+        stage.clock.pass_(UNWATCH_SECONDS + tenths / 10)
+        anna.end(CLOSED)
+        stage.clock.pass_(0.2)
+        again = stage.connect("anna", stage.pods[1])
+        stage.clock.pass_(0.4)
+        again.end(LEFT)
+        stage.clock.pass_(1.0)
+        stage.watcher.watch(ROOM)
+        stage.clock.pass_(1.5)
+        assert stage.users() == {"watcher"}, tenths
 
 
 def test_a_new_info_is_no_arrival() -> None:
@@ -427,8 +478,7 @@ def test_words_of_an_old_connection() -> None:
 def test_a_stream_that_asks_is_lost() -> None:
     """Who asks again is known to watch, so the first member that comes then is told."""
     stage = Stage(watched="elsewhere")
-    stage.watcher.unwatch("elsewhere")
-    stage.clock.pass_(UNWATCH_SECONDS + 2.0)
+    stage.nobody_watches()
     watcher = stage.connect("bert", stage.pods[1], watch=True)
     stage.bus.lost = {"stream", "canary"}
     stage.bus.said.clear()
@@ -442,7 +492,7 @@ def test_a_stream_that_asks_is_lost() -> None:
 
 
 def test_an_unwatching_is_lost() -> None:
-    """A pod that watches nothing is told of nothing, as soon as one hears that it does not."""
+    """A pod that watches nothing is told of no room, as soon as one hears that it does not."""
     stage = Stage()
     stage.connect("anna", stage.pods[0])
     stage.clock.pass_(1.0)
@@ -451,6 +501,7 @@ def test_an_unwatching_is_lost() -> None:
     stage.clock.pass_(UNWATCH_SECONDS + 2.0)
     stage.bus.lost = set()
     assert stage.pods[0].presence.stats().registrations == 0
+    stage.clock.pass_(IN_USE_SECONDS)
     stage.bus.said.clear()
     stage.connect("bert", stage.pods[0])
     stage.clock.pass_(2.0)
@@ -482,13 +533,14 @@ def test_pods_that_are_gone_are_forgotten() -> None:
 
 
 def test_a_pod_that_watched_is_killed() -> None:
-    """Some seconds later nothing is said for its sake any more."""
+    """Some seconds later nobody is told for its sake any more, and then nothing is said."""
     stage = Stage()
     stage.connect("anna", stage.pods[0])
     stage.clock.pass_(1.0)
     stage.pods[-1].kill()
     stage.clock.pass_(QUIET_BEATS + 2.0)
     assert stage.pods[0].presence.stats().registrations == 0
+    stage.clock.pass_(IN_USE_SECONDS)
     stage.bus.said.clear()
     stage.connect("bert", stage.pods[0])
     stage.connect("carl", stage.pods[1], "a new room")

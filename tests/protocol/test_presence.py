@@ -154,7 +154,7 @@ def test_sizes(character: str) -> None:
             member = Member(user, 10**9, MAX_HOLD_MS, "drained", each)
             assert len(encode(member)) < size_of(user, each)
     lists = ',"watch":[],"unwatch":[],"first":[],"forgot":[],"came":{},"changes":{}'
-    stream = Stream(10**12, watching=True, req=10**12, leaving=True)
+    stream = Stream(10**12, watching=True, req=10**12, in_use_ms=60_000, leaving=True)
     assert len(encode(stream)) + len(lists) < ENVELOPE_BYTES
     assert MAX_WORDS_BYTES + MAX_POD_ID_CHARACTERS * 6 < MAX_CONTROL_BYTES
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+
+from sanic_chat.presence.presence import WINDOW_SECONDS
 
 from ..support.clients import on_pods, receive_until, running_server
 from ..support.dialogue import answer_to
@@ -18,6 +21,7 @@ from ..support.harness import (
     receive_event,
 )
 from ..support.messages import command
+from ..support.onlookers import running_pods
 from ..support.rosters import Watcher
 from ..support.users import KNOWS_USERS, bearer
 
@@ -153,6 +157,27 @@ async def test_who_comes_and_goes_within_a_moment(server: ServerProcess, room: s
         await watcher.until(lambda it: it.users == {"anna", "bert"})
         assert sum(user == "bert" for user in watcher.joined) == 1
         assert watcher.left == []
+
+
+async def test_who_came_back_while_nobody_watched(own_redis: RedisProcess, room: str) -> None:
+    """To another pod, and has left that in peace: no roster has the user as one that is lost."""
+    with running_pods(own_redis, 2, CHAT_REDIS_PREFIX="nobody") as pods:
+
+        def presence(of: str) -> list[int]:
+            return [pod.pod()["presence"][of] for pod in pods]
+
+        async with pods[1].connect("elsewhere", headers=bearer("bert"), events="presence") as bert:
+            await Watcher(bert).until(lambda it: it.complete)
+        await eventually(lambda: presence("watched_rooms") == [0, 0], "nobody watches")
+        anna = await pods[0].connect(room, headers=bearer("anna"))
+        anna.transport.abort()
+        await eventually(lambda: presence("held_users") == [1, 0], "she is held")
+        async with pods[1].connect(room, headers=bearer("anna")):
+            await asyncio.sleep(2 * WINDOW_SECONDS)  # in which nobody watches
+        async with pods[1].connect(room, headers=bearer("bert"), events="presence") as bert:
+            watcher = Watcher(bert)
+            await watcher.until(lambda it: it.complete and it.users == {"bert"})
+            assert watcher.left in ([], [("anna", "left")]), "and not lost"
 
 
 async def test_ones_own_personal_room(server: ServerProcess) -> None:
