@@ -358,7 +358,6 @@ class Config:
         "Comma-separated issuers; a token must come from one of them by its `iss`. Empty: `iss` is "
         "not looked at.",
     )
-
     auth_user_claim: str = _setting(
         "AUTH_USER_CLAIM",
         "sub",
