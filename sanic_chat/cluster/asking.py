@@ -38,7 +38,10 @@ MAX_MISSING_BYTES = 3 * 1024
 """The bytes of the IDs of missing pods that are told; of others only that some are missing."""
 
 MAX_QUESTIONS = 4
-"""The questions of one pod that may be under way at the same time."""
+"""The questions of one pod that may be under way at the same time, but for those that act."""
+
+MAX_ACTIONS = 64
+"""The same of those that act, beside the others: they have small answers, and are urgent."""
 
 QUESTION, REPLY = "question", "reply"
 """The kinds of what pods say to each other here."""
@@ -64,14 +67,17 @@ class _Handler(NamedTuple):
     arguments: Any
     """The type of its argument."""
     answer: Callable[[Any], Any]
+    acts: bool
+    """Whether it does something, and not only tells."""
 
 
 class _Pending:
     """A question that is under way."""
 
-    def __init__(self, type: Any, awaited: set[str], replies: int) -> None:
+    def __init__(self, type: Any, awaited: set[str], replies: int, *, acts: bool) -> None:
         self.type = type
         """The type of the answers."""
+        self.acts = acts
         self.answers: dict[str, Any] = {}
         self.is_over = asyncio.Event()
         self.awaited = awaited
@@ -114,34 +120,41 @@ class Asking:
         control.handle(REPLY, self._replied)
         control.on_goodbye.append(self._said_goodbye)
 
-    def handle(self, kind: str, arguments: type[A], answer: Callable[[A], object]) -> None:
+    def handle(
+        self, kind: str, arguments: type[A], answer: Callable[[A], object], *, acts: bool = False
+    ) -> None:
         """Have a kind of question answered. `arguments` is the type of what `answer` is given.
 
         It returns what becomes at most `MAX_REPLY_BYTES` of JSON; if it raises, this pod can't
-        tell. Each kind has one.
+        tell. Each kind has one. `acts`: whether it does something, and so does not wait for those
+        that only tell.
         """
         assert kind not in self._handlers
-        self._handlers[kind] = _Handler(arguments, answer)
+        self._handlers[kind] = _Handler(arguments, answer, acts)
 
     async def ask(
         self, kind: str, arguments: object, type: type[T], *, replies: int = 1
     ) -> Outcome[T]:
         """Ask all pods, this one included, and return when all have answered, or after a second.
 
-        `type` is that of the answers. Raises TooManyQuestions while `MAX_QUESTIONS` are under way.
-        A pod that says goodbye meanwhile is not missing. While this pod is cut off from others, the
-        outcome is not complete, whoever is missing. It waits for so many `replies` in any case: a
-        pod that has just started has not heard everybody yet.
+        `type` is that of the answers. Raises TooManyQuestions while `MAX_QUESTIONS` are under way;
+        if it acts, while `MAX_ACTIONS` are that act too. A pod that says goodbye meanwhile is not
+        missing. While this pod is cut off from others, the outcome is not complete, whoever is
+        missing. It waits for so many `replies` in any case: a pod that has just started has not
+        heard everybody yet.
         """
-        if len(self._pending) >= MAX_QUESTIONS:
+        handler = self._handlers.get(kind)
+        acts = handler is not None and handler.acts
+        most = MAX_ACTIONS if acts else MAX_QUESTIONS
+        if sum(pending.acts is acts for pending in self._pending.values()) >= most:
             raise TooManyQuestions(
-                f"{MAX_QUESTIONS} questions to all pods are under way, the most at a time: "
+                f"{most} questions to all pods are under way, the most at a time: "
                 "ask again in a second"
             )
         id = secrets.token_hex(ID_DIGITS // 2)
         was_proven = self._is_proven()
         awaited = {self._pod_id, *self._control.living()}
-        pending = self._pending[id] = _Pending(type, awaited, replies)
+        pending = self._pending[id] = _Pending(type, awaited, replies, acts=acts)
         try:
             self._control.send(QUESTION, encode_question(id, kind, arguments))
             self._note(pending, self._pod_id, self._answer(kind, encode(arguments)))

@@ -86,8 +86,8 @@ class Removals:
         self._recent = RecentRemovals()
         self._pods = pods
         self._loop = asyncio.get_running_loop()
-        asking.handle(DISCONNECT, Removal, self._disconnect_here)
-        asking.handle(DRAIN, str, self._drain_here)
+        asking.handle(DISCONNECT, Removal, self._disconnect_here, acts=True)
+        asking.handle(DRAIN, str, self._drain_here, acts=True)
         asking.handle(REMOVALS, str, self._recent.page)
 
     async def disconnect(

@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio
 
 from sanic_chat.cluster.asking import (
+    MAX_ACTIONS,
     MAX_MISSING_BYTES,
     MAX_QUESTIONS,
     PATIENCE_SECONDS,
@@ -212,6 +213,31 @@ async def test_questions_at_a_time(pods: list[Pod]) -> None:
         await ask(asker)
     for outcome, _ in await asyncio.gather(*under_way):
         assert outcome.missing == [silent.id]
+    silent.broker.release()
+    assert is_whole((await ask(asker))[0], pods)
+
+
+async def test_what_acts_has_a_place_of_its_own(pods: list[Pod]) -> None:
+    """It is bounded too, and neither takes places from the other questions nor waits for them."""
+    asker, other, silent = pods
+    done: list[int] = []
+    for pod in pods:
+        pod.cluster.asking.handle("act", int, done.append, acts=True)
+    silent.broker.hold()
+    reading = [asyncio.create_task(ask(asker)) for _ in range(MAX_QUESTIONS)]
+    acting = [
+        asyncio.create_task(asker.cluster.asking.ask("act", number, type(None)))
+        for number in range(MAX_ACTIONS)
+    ]
+    await asyncio.sleep(0)
+    for kind in ("who", "act"):
+        with pytest.raises(TooManyQuestions):
+            await asker.cluster.asking.ask(kind, 7, object)
+    for outcome, _ in await asyncio.gather(*reading):
+        assert outcome.missing == [silent.id]
+    for acted in await asyncio.gather(*acting):
+        assert acted.answers.keys() == {asker.id, other.id}
+    assert sorted(done) == sorted([*range(MAX_ACTIONS)] * 2)
     silent.broker.release()
     assert is_whole((await ask(asker))[0], pods)
 

@@ -30,6 +30,13 @@ MUTANTS = (
         ASKED,
     ),
     Mutant(
+        "a disconnect waits for no question",
+        REMOVALS,
+        "self._disconnect_here, acts=True)",
+        "self._disconnect_here)",
+        ("tests/server/test_removals.py::test_a_kick_while_others_ask",),
+    ),
+    Mutant(
         "a draining pod goes on to be asked",
         "sanic_chat/pod/pod.py",
         "        self.control.beat()\n",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +16,7 @@ from ..support.backend import SECRETS, WITH_API, Backend, backend
 from ..support.clients import running_server
 from ..support.dialogue import answer_to
 from ..support.harness import (
+    DEADLINE,
     RedisProcess,
     ServerProcess,
     close_code,
@@ -126,6 +129,42 @@ async def test_a_drain(start_server, redis, room):
             return (answer.status_code, answer.json().get("code")) == (404, "no_such_pod")
 
         await eventually(is_sure, "the pod is gone")
+
+
+async def test_a_kick_while_others_ask(start_server, redis):
+    """It waits for no question, of which as many as may be are under way for a frozen pod."""
+    server, other = (
+        start_server("--single-process", REDIS_URL=redis.url, **KNOWS_USERS, **WITH_API)
+        for _ in range(2)
+    )
+    refused = asyncio.Event()
+
+    async def ask(program: Backend) -> None:
+        while True:
+            if (await program.get("/rooms")).status_code == 503:
+                refused.set()
+                await asyncio.sleep(0.05)
+
+    async with AsyncExitStack() as stack, backend(server.http) as program:
+        clients = [
+            await stack.enter_async_context(server.connect(headers=bearer(f"user-{number}")))
+            for number in range(3)
+        ]
+        other.signal(signal.SIGSTOP)
+        try:
+            async with asyncio.TaskGroup() as group:
+                asking = [group.create_task(ask(program)) for _ in range(8)]
+                async with asyncio.timeout(DEADLINE):
+                    await refused.wait()
+                for number, client in enumerate(clients):
+                    body = {"user": f"user-{number}", "code": 4001}
+                    answer = await program.post("/disconnect", body)
+                    assert (answer.status_code, answer.json()["disconnected"]) == (200, 1)
+                    assert await close_code(client) == 4001
+                for task in asking:
+                    task.cancel()
+        finally:
+            other.signal(signal.SIGCONT)
 
 
 async def test_new_clients_during_a_drain(start_server, redis, room):
