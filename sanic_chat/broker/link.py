@@ -242,7 +242,7 @@ class Link:
         self._backoff = MIN_BACKOFF
         self._last_attempt_hung = False
         self.last_error = ""
-        self._away.over("Redis %s (%s) is there again", self._endpoint, self._name)
+        self._away.over("Redis %s (%s) is in use again", self._endpoint, self._name)
 
     def rebuild(self, reason: str, good_until: float | None = None) -> None:
         """Give up the connection, if there is one, and build a new one.
@@ -380,7 +380,8 @@ class Link:
         self.last_error = reason
         self.tried.set()
         self._last_attempt_hung = False
-        self._away.log("Redis %s (%s) is away: %s", self._endpoint, self._name, reason, error=error)
+        told = self._endpoint, self._name, reason
+        self._away.log("Redis %s (%s) cannot be used: %s", *told, error=error)
 
 
 class _Unfit(Exception):

@@ -296,4 +296,6 @@ class Supervisor:
 
 
 def _how_it_died(worker: BaseProcess) -> str:
-    return f"worker {worker.name} (PID {worker.pid}) died with exit code {worker.exitcode}"
+    code = worker.exitcode
+    killer = next((f" ({one.name})" for one in signal.Signals if code == -one), "")
+    return f"worker {worker.name} (PID {worker.pid}) died with exit code {code}{killer}"

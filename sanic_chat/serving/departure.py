@@ -53,6 +53,7 @@ class Departure:
         """Begin to depart, unless that has begun."""
         if not self._has_begun:
             self._has_begun = True
+            logger.info("A backend has asked this worker to drain")
             self._look()
 
     def _look(self) -> None:
@@ -65,7 +66,7 @@ class Departure:
             now = self._loop.time()
             if now >= self._ask_at:
                 self._ask_at = now + ASK_SECONDS
-                logger.info("Asked to drain: a new worker is made first, which takes new clients")
+                logger.info("A new worker is made first, which takes new clients")
                 self._ask_for_successor()
             self._loop.call_later(LOOK_SECONDS, self._look)
 

@@ -328,4 +328,4 @@ def test_the_log_has_the_name(monkeypatch, caplog):
         "fails": f"the name '{HOST}' cannot be looked up: Name or service not known",
         "hangs": f"the name '{HOST}' was not looked up within 0.1 s",
     }
-    assert all(f"is away: {text}" in caplog.text for text in told.values())
+    assert all(f"cannot be used: {text}" in caplog.text for text in told.values())

@@ -350,6 +350,6 @@ async def test_the_first_reason_is_kept(shared_redis, caplog):
             link.rebuild("the first reason")
             link.rebuild("the second")
             await eventually(lambda: link.reconnects == 1, "it is built anew")
-    away = [record.getMessage() for record in caplog.records if "is away" in record.getMessage()]
-    assert len(away) == 1
-    assert away[0].endswith("is away: the first reason")
+    told = [one.getMessage() for one in caplog.records if "cannot be used" in one.getMessage()]
+    assert len(told) == 1
+    assert told[0].endswith("cannot be used: the first reason")

@@ -120,6 +120,7 @@ async def test_a_drain(start_server, redis, room):
         answer = await program.post("/drain", {"pod_id": leaving})
         assert (answer.status_code, answer.json()["found"]) == (200, True)
         assert await close_code(goes) == 1001
+        assert "A backend has asked this worker to drain" in server.log
         await answer_to(stays, "ping")
         await stays.close()
     async with backend(server.http) as program:
