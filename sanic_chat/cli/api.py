@@ -207,8 +207,8 @@ def _print(value: Any) -> None:
 def _check_complete(is_complete: bool, missing: Iterable[str]) -> None:
     """Exit with 1 if not all pods have answered."""
     if not is_complete:
-        who = ", ".join(sorted(missing)) or "some"
-        fail(f"Not all pods have answered, and of these nothing is told: {who}", REFUSED)
+        who = ", ".join(sorted(missing)) or "all but the one that was asked, if Redis is away"
+        fail(f"Not all pods have answered, and nothing is told of these: {who}", REFUSED)
 
 
 def _pages(server: Server, path: str, kind: type[PageT], **query: str) -> Iterator[PageT]:
@@ -239,7 +239,7 @@ def _asked(server: Server, path: str, kind: type[AnswerT], body: Any = None) -> 
 
     try:
         return msgspec.json.decode(
-            ask(where, headers=key, body=body, not_found=NOT_FOUND), type=kind
+            ask(where, headers=key, body=body, hints={"not_found": NOT_FOUND}), type=kind
         )
     except msgspec.DecodeError as error:
         fail(f"{where.partition('?')[0]} answers something else: {error}", REFUSED)

@@ -166,7 +166,12 @@ def _connected(
 def _reason(error: InvalidHandshake) -> str:
     """The server's own sentence, if it has sent one."""
     response = getattr(error, "response", None)
-    return sentence(response.body) if response is not None and response.body else str(error)
+    if response is None or not response.body:
+        return str(error)
+    reason = sentence(response.body)
+    return (
+        f"{reason}. It is taken from CHAT_TOKEN" if reason.startswith("unauthorized:") else reason
+    )
 
 
 def command(action: str, **fields: Any) -> str:

@@ -19,11 +19,13 @@ MAX_REFUSAL_BYTES = 2000
 """The bytes of a refusal that are looked at."""
 
 
-def ask(where: str, *, headers: Mapping[str, str], body: Any = None, not_found: str = "") -> bytes:
+def ask(
+    where: str, *, headers: Mapping[str, str], body: Any = None, hints: Mapping[str, str] = {}
+) -> bytes:
     """Return what a URL answers to a GET, or to a POST of `body` as JSON.
 
-    `not_found` says why there may be no such route. Exits with 1 if it refuses, with 3 if nobody is
-    there. No redirect is followed: who we are is told to nobody else.
+    `hints` are put behind refusals with these codes. Exits with 1 if it refuses, with 3 if nobody
+    is there. No redirect is followed: who we are is told to nobody else.
     """
     # Only here: --help needs none of it.
     from http.client import HTTPException
@@ -44,8 +46,8 @@ def ask(where: str, *, headers: Mapping[str, str], body: Any = None, not_found: 
             found: bytes = answer.read()
     except HTTPError as error:
         refusal = sentence(error.read(MAX_REFUSAL_BYTES))
-        why = not_found if refusal.startswith("not_found:") else ""
-        fail(f"{shown} answers {error.code}: {refusal}{why}", REFUSED)
+        hint = hints.get(refusal.partition(":")[0], "")
+        fail(f"{shown} answers {error.code}: {refusal}{hint}", REFUSED)
     except (URLError, OSError, HTTPException) as error:
         fail(f"{shown} is not there: {error}", NOBODY_THERE)
     return found

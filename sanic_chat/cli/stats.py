@@ -74,7 +74,8 @@ def read_stats(server: Server) -> dict[str, Any]:
     where = f"{server.http}/ws/stats"
     try:
         headers = authorization("CHAT_API_KEY", "CHAT_TOKEN")
-        found: dict[str, Any] = json.loads(ask(where, headers=headers))
+        hints = {"unauthorized": ". Its secret is taken from CHAT_API_KEY"}
+        found: dict[str, Any] = json.loads(ask(where, headers=headers, hints=hints))
     except ValueError as error:
         fail(f"{where} answers no JSON: {error}", REFUSED)
     if not isinstance(found, dict) or "totals" not in found:

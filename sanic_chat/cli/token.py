@@ -128,6 +128,8 @@ def explain(*, rooms: tuple[str, ...], as_json: bool) -> None:
     refused.
     """
     text = os.environ.get("CHAT_TOKEN", "").strip() or sys.stdin.readline().strip()
+    if not text:
+        fail("There is no token, neither in CHAT_TOKEN nor on standard input", WRONG_USAGE)
     config = _config()
     authenticator = _authenticator(config)
     header, claims = _parts(text)

@@ -113,7 +113,9 @@ def _alike(cluster: Cluster, tell: Callable[[PodReport], str], limit: str, mend:
     for pod in _some(cluster):
         kinds.setdefault(tell(pod), []).append(pod)
     if len(kinds) == 1:
-        return Finding(Status.WELL, f"{next(iter(kinds))} on all {len(cluster.pods)} pods", limit)
+        [(kind, pods)] = kinds.items()
+        where = f"all {len(pods)} pods" if len(pods) > 1 else "the only pod"
+        return Finding(Status.WELL, f"{kind} on {where}", limit)
     rarest_first = sorted(kinds.items(), key=lambda kind: len(kind[1]))
     measured = "; ".join(f"{kind} on {_names(pods)}" for kind, pods in rarest_first[: NAMED + 1])
     return Finding(Status.WARNING, measured, limit, mend)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from sanic_chat import __version__
+
 from ..support.clients import RedisProxy, resp, running_server
 from ..support.command import run, start
 from ..support.examined import CODES, doctor
@@ -42,6 +44,7 @@ def test_all_is_well(server: ServerProcess, own_redis: RedisProcess) -> None:
     code, found = doctor("--url", url, *MACHINE, REDIS_URL=own_redis.url)
     assert code == 0
     assert {one["status"] for one in found.values()} == {"well", "unknown"}
+    assert found["pods_version"]["measured"] == f"{__version__} on the only pod"
     keys = {"code", "status", "measured", "limit", "why", "mend"}
     assert all(one.keys() == keys for one in found.values())
     code, output, errors = run(

@@ -41,6 +41,15 @@ def test_refusals(status: int, body: bytes, told: str, capsys: pytest.CaptureFix
     assert capsys.readouterr().err == f"{server.url} answers {told}"
 
 
+def test_hints(capsys: pytest.CaptureFixture[str]) -> None:
+    """What mends a refusal of one code stands behind it, and behind no other."""
+    for code, told in (("a", "401: a: No. Like this\n"), ("b", "401: b: No\n")):
+        body = f'{{"code":"{code}","message":"No"}}'.encode()
+        with answering(401, body) as server, pytest.raises(SystemExit):
+            ask(server.url, headers=WHO, hints={"a": ". Like this"})
+        assert capsys.readouterr().err == f"{server.url} answers {told}"
+
+
 def test_redirects(capsys: pytest.CaptureFixture[str]) -> None:
     """None is followed: the key is for this server."""
     with answering(200) as other:

@@ -108,6 +108,11 @@ def test_what_a_server_says_is_no_markup() -> None:
     ("status", "body", "told"),
     [
         (404, b"not found \x1b[2J", r"answers 404: not found \x1b[2J"),
+        (
+            401,
+            b'{"code":"unauthorized","message":"No"}',
+            "No. Its secret is taken from CHAT_API_KEY",
+        ),
         (200, b"<html>", "answers no JSON"),
         (200, b"[1]", "something else than stats"),
         (200, b'{"totals": []}', "something else than stats"),

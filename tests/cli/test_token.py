@@ -29,6 +29,14 @@ def test_a_server_takes_what_is_made(shared_redis: RedisProcess, tmp_path: Path)
         code, _, errors = run("pub", "lobby", "x", CHAT_URL=url)
     assert code == 1
     assert "unauthorized" in errors
+    assert errors.endswith(". It is taken from CHAT_TOKEN\n")
+
+
+def test_no_token() -> None:
+    """It is no bad one: where it is taken from is told."""
+    code, output, errors = run_here("token", "explain", AUTH_SECRET=SECRET)
+    assert (code, output) == (2, "")
+    assert errors == "There is no token, neither in CHAT_TOKEN nor on standard input\n"
 
 
 def test_what_it_holds() -> None:
@@ -184,7 +192,7 @@ def test_what_no_server_would_take(arguments: list[str], told: str) -> None:
     assert told in errors
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "a.b.c"])
+@pytest.mark.parametrize("text", ["nonsense", "a.b.c"])
 def test_what_is_none(text: str) -> None:
     code, output, errors = run_here("token", "explain", text=text, AUTH_SECRET=SECRET)
     assert (code, errors) == (1, "")
