@@ -96,9 +96,9 @@ async def test_a_loop_that_stands_still(sampler: Sampler):
     """A stall counts as long as it is, and for each interval in it, as whoever waits meets it."""
     sampler.start()
     await eventually(lambda: total(sampler.loop_lag) >= 2, "it measures")
-    assert total(sampler.loop_lag, above=0.25) == 0
+    before = total(sampler.loop_lag, above=0.25)  # of a busy machine
     time.sleep(0.9)
-    await eventually(lambda: total(sampler.loop_lag, above=0.25) >= 2, "the stall is seen")
+    await eventually(lambda: total(sampler.loop_lag, above=0.25) >= before + 2, "it is seen")
     assert total(sampler.loop_lag, above=0.01) >= 3
 
 
