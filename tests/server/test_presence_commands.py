@@ -27,9 +27,10 @@ INFO = {"about": "x" * 200}
 Pods = list[ServerProcess]
 
 
-@pytest.fixture(scope="module")
-def pods(own_redis: RedisProcess) -> Iterator[Pods]:
-    with running_pods(own_redis, 2) as pods:
+@pytest.fixture
+def pods(redis: RedisProcess) -> Iterator[Pods]:
+    """Pods of the test's own: who has been watched speaks of it for a minute more."""
+    with running_pods(redis, 2) as pods:
         yield pods
 
 
@@ -98,20 +99,20 @@ async def toggling(pods: Pods, room: str) -> AsyncIterator[Callable[[], Awaitabl
         yield toggle
 
 
-async def test_nobody_watches(pods: Pods, own_redis: RedisProcess, room: str) -> None:
+async def test_nobody_watches(pods: Pods, redis: RedisProcess, room: str) -> None:
     """Whoever joins and leaves, pods say nothing to each other but that they live."""
-    async with toggling(pods, room) as toggle, monitor(own_redis) as seen:
+    async with toggling(pods, room) as toggle, monitor(redis) as seen:
         await toggle()
         await seen.hear(4)
         assert set(seen.kinds) == {"canary"}
 
 
-async def test_somebody_watches(pods: Pods, own_redis: RedisProcess, room: str) -> None:
+async def test_somebody_watches(pods: Pods, redis: RedisProcess, room: str) -> None:
     """Whoever joins and leaves, a pod says at most eight things in a window."""
     async with (
         toggling(pods, room) as toggle,
         onlookers([pod.port for pod in pods], [("watcher", 0), ("watcher", 1)]) as watchers,
-        monitor(own_redis) as seen,
+        monitor(redis) as seen,
     ):
         for watcher in watchers:
             watcher.join([f"{room}-{number}" for number in range(ROOMS)])
