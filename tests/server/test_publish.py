@@ -186,12 +186,12 @@ async def test_a_body_that_is_too_large_to_be_read(server):
 
 
 def test_without_keys(start_server, shared_redis):
-    """There is no API; and never one at the root."""
+    """There is no API, which is told; and never one at the root."""
     server = start_server("--single-process", REDIS_URL=shared_redis.url)
     root = f"http://127.0.0.1:{server.port}"
-    for url in (f"{server.http}/publish", f"{root}/publish"):
+    for url, code in ((f"{server.http}/publish", "no_api_keys"), (f"{root}/publish", "not_found")):
         answer = httpx.post(url, json={"room": "a", "data": 1})
-        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
 def test_not_at_the_root(server):
