@@ -76,6 +76,13 @@ class Listener:
         """Take in what has changed on this pod."""
         self._change(room, OWN, members, now)
 
+    def came(self, room: str, users: Iterable[str], now: float) -> None:
+        """Note that sessions of users have come, here or elsewhere."""
+        view = self.views.get(room)
+        if view is not None:
+            for user in users:
+                view.came(user, now)
+
     # -- what other pods say ---------------------------------------------------------------
 
     def canary_received(self, pod_id: str, canary: Canary, now: float) -> None:
@@ -96,6 +103,8 @@ class Listener:
         if self._pod_id in stream.forgot:
             self.peers.doubt(peer, self.views)
         self._speaker.came_elsewhere(stream.came)
+        for room, users in stream.came.items():
+            self.came(room, users, now)
         for room, part in stream.changes.items():
             if stream.leaving:
                 self._adopt(peer, room, part, now)

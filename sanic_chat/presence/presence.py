@@ -136,6 +136,7 @@ class Presence:
         """Note that a session has joined a room; `is_first`: as its only member on this pod."""
         if self.in_use:
             self.speaker.note(room, session.user, None, is_first=is_first)
+            self.listener.came(room, (session.user,), self._loop.time())
             self._wake()
 
     def info_changed(self, session: Session, room: str) -> None:

@@ -98,6 +98,12 @@ class View:
             if member.hold_ms:
                 self._hold(member.user, Hold(now + member.hold_ms / 1000, member.reason))
 
+    def came(self, user: str, now: float) -> None:
+        """Note that a session of a user has come: older holds are over, be it gone meanwhile."""
+        if user in self.holds:
+            self.holds.discard(user)
+            self.holds.add(user, Hold(now + SETTLE_SECONDS, "left"))
+
     def is_on(self, user: str, bit: int) -> bool:
         """Whether a user has a session on a pod."""
         return bool(self._bits.get(user, 0) & bit)

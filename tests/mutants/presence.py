@@ -96,6 +96,20 @@ MUTANTS = (
         SEQUENCES,
     ),
     Mutant(
+        "a hold is over with a return, be it for a moment",
+        VIEW,
+        "        if user in self.holds:\n",
+        "        if False:\n",
+        SEQUENCES,
+    ),
+    Mutant(
+        "so it is with a return to the pod that watches",
+        PRESENCE,
+        "            self.listener.came(room, (session.user,), self._loop.time())\n",
+        "",
+        SEQUENCES,
+    ),
+    Mutant(
         "who asks is known to watch, be it that its stream was lost",
         LISTENER,
         "            self._is_watching(pod_id, peer, True)\n",

@@ -265,6 +265,22 @@ def test_who_comes_back_long_after_anybody_watched() -> None:
         assert stage.users() == {"watcher"}, tenths
 
 
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("pod", [0, 1, 2])
+def test_who_comes_back_for_a_moment(pod: int, phase: float) -> None:
+    """Within a window, and leaves in peace: the hold of before is over."""
+    stage = Stage()
+    anna = stage.connect("anna", stage.pods[0])
+    stage.clock.pass_(1.0)
+    anna.end(LOST)
+    stage.clock.pass_(1.0 + phase)
+    again = stage.connect("anna", stage.pods[pod])
+    stage.clock.pass_(0.05)
+    again.end(LEFT)
+    stage.clock.pass_(TOLD_SECONDS)
+    assert stage.told() == [("anna", "joined"), ("anna", "left")]
+
+
 def test_a_new_info_is_no_arrival() -> None:
     """The hold of a laptop that is lost outlives the phone, though that gets another token."""
     stage = Stage()

@@ -43,6 +43,18 @@ def info(client_id: str, content: str) -> Info:
     return Info.of(client_id, encode(content))
 
 
+def test_who_came_and_is_not_seen() -> None:
+    """Has time to be seen, and no more than that, whatever the hold was; nobody else is held."""
+    room = Room()
+    room.change(A, "anna")
+    room.change(A, "anna", 0, 15.0, "lost")
+    for user in ("anna", "bert"):
+        room.view.came(user, room.now)
+    assert room.tell().joined == ["anna"]
+    assert room.left(SETTLE_SECONDS - 0.01 - HEARSAY_SECONDS) == []
+    assert room.left(0.02) == [("anna", "left")]
+
+
 def test_a_user_is_there_once() -> None:
     """It joins with its first session anywhere, and leaves with the last."""
     room = Room()
