@@ -49,7 +49,8 @@ def ask(
         hint = hints.get(refusal.partition(":")[0], "")
         fail(f"{shown} answers {error.code}: {refusal}{hint}", REFUSED)
     except (URLError, OSError, HTTPException) as error:
-        fail(f"{shown} is not there: {error}", NOBODY_THERE)
+        cause = error.reason if isinstance(error, URLError) else error
+        fail(f"{shown} is not there: {cause}", NOBODY_THERE)
     return found
 
 

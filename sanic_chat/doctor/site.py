@@ -42,6 +42,11 @@ UPGRADE_MEND = (
     "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
     "proxy_set_header Connection upgrade; (docs/proxies.md has the others)"
 )
+BAD_GATEWAY = (502, 503, 504)
+"""The statuses with which proxies answer if they find no server."""
+GATEWAY_MEND = (
+    "start the server, or tell the proxy where it listens (nginx: the servers in upstream)"
+)
 TRUST_MEND = "SSL_CERT_FILE=ca.pem sanic-chat doctor …, if an authority of your own has signed it"
 HOST_MEND = "nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On"
 
@@ -147,7 +152,8 @@ class Site:
             [own] = [pod for pod in pods if pod.pod_id == stats["answered_by"]]
             return own, pods, int(stats["unreadable_pods"])
         except OSError as error:
-            raise Unanswerable(f"{where} is not there: {error}") from None
+            cause = error.reason if isinstance(error, URLError) else error
+            raise Unanswerable(f"{where} is not there: {cause}") from None
         except (ValueError, KeyError, TypeError, BadReport) as error:
             raise Unanswerable(f"{where} answers {status} and no stats: {error}") from None
 
@@ -218,6 +224,7 @@ async def reachable(site: Site) -> Finding:
         if status == 200 and json.loads(body)["status"] == "ready":
             return Finding(Status.WELL, "200", limit)
     text = body.decode(errors="replace")[:SHOWN_CHARACTERS]
+    mend = GATEWAY_MEND if status in BAD_GATEWAY else mend
     return Finding(Status.FAILURE, f"{status} {text}", limit, mend)
 
 
@@ -233,7 +240,8 @@ async def upgrade(site: Site) -> Finding:
             return Finding(Status.WELL, f"it arrives, and is refused: {told}", limit)
         if told.code and told.status == 503:
             return Finding(Status.WARNING, str(told), limit, f"curl -i {site.http}/ready")
-        return Finding(Status.FAILURE, str(told), limit, UPGRADE_MEND)
+        mend = GATEWAY_MEND if told.status in BAD_GATEWAY else UPGRADE_MEND
+        return Finding(Status.FAILURE, str(told), limit, mend)
     except OSError as error:
         return _nobody(site, error, limit)
 

@@ -159,7 +159,7 @@ class HandshakeChecker:
             pod.bad_ends.note(TOKEN, refusal.message, user=None, address=address)
         if refusal.code == "too_many_connections":
             self._full.log(
-                "Refused a client: there are %d, the most that CHAT_MAX_CONNECTIONS allows",
+                "Refused a client: this worker has %d, the most that CHAT_MAX_CONNECTIONS allows",
                 self._pod.admission.limit,
             )
         elif refusal.code == "forbidden_origin":

@@ -64,6 +64,9 @@ def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         ask("http://127.0.0.1:1/x", headers=WHO)
     assert end.value.code == 3
+    told = capsys.readouterr().err
+    assert told.startswith("http://127.0.0.1:1/x is not there: [Errno ")
+    assert told.endswith("] Connection refused\n")
     with socket.create_server(("127.0.0.1", 0)) as listening:  # and no HTTP is spoken there
 
         def hang_up() -> None:

@@ -136,6 +136,11 @@ async def test_nobody_there(tmp_path: Path, server: ServerProcess) -> None:
     )  # fmt: skip
     assert found["url_upgrade"].status == "failure"
     assert (await reached(f"{server.http}/elsewhere")).measured.startswith("404 ")
+    with nginx(tmp_path, f"proxy_pass http://127.0.0.1:{free_port()}; {GOOD}") as url:
+        found = await examined(*OURS, site=behind(url))
+    for code in ("url_reachable", "url_upgrade"):
+        assert (found[code].status, found[code].measured[:4]) == ("failure", "502 ")
+        assert found[code].mend.startswith("start the server")
 
 
 async def test_a_redirect(server: ServerProcess, tmp_path: Path) -> None:
