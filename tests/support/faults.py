@@ -210,11 +210,9 @@ async def loading(stage: Stage) -> AsyncIterator[None]:
 )
 async def failed_over(stage: Stage) -> AsyncIterator[None]:
     old = stage.redis
-    new = RedisProcess(
-        "--requirepass", PASSWORD, "--masterauth", PASSWORD, "--replicaof", f"127.0.0.1 {old.port}"
-    )
+    new = RedisProcess("--requirepass", PASSWORD, "--masterauth", PASSWORD)
     stage.retired.append(new)  # for the case that it does not become more
-    new.start()
+    new.start("--replicaof", f"127.0.0.1 {old.port}")  # and not if it is started again
     async with stage.admin() as admin, redis.asyncio.Redis(port=new.port, password=PASSWORD) as own:
 
         async def is_in_sync() -> bool:
