@@ -23,6 +23,8 @@ class Error(Event, tag="error"):
     code: str
     message: str
     id: str | None
+    room: str | msgspec.UnsetType = msgspec.UNSET
+    """The room that may not be watched, if no command has asked just for that."""
 
 
 class Pong(Event, tag="pong"):
@@ -206,9 +208,8 @@ def forbidden_room(room: str, id: str | None) -> Error:
 
 def forbidden_presence(room: str, id: str | None) -> Error:
     """The client is in the room, and is not told who else is."""
-    return Error(
-        "forbidden_presence", f"Your token does not allow you to see who is in room {room!r}", id
-    )
+    message = f"Your token does not allow you to see who is in room {room!r}"
+    return Error("forbidden_presence", message, id, room)
 
 
 RESERVED_EVENTS = ("roster", "changed")

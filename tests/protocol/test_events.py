@@ -69,5 +69,5 @@ def test_a_forbidden_room() -> None:
     assert (error.code, error.id) == ("forbidden_room", "7")
     assert "'cellar'" in error.message
     error = events.forbidden_presence("cellar", None)
-    assert (error.code, error.id) == ("forbidden_presence", None)
+    assert (error.code, error.id, error.room) == ("forbidden_presence", None, "cellar")
     assert "'cellar'" in error.message
