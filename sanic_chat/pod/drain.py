@@ -34,6 +34,9 @@ WINDOW_SHARE = 0.6
 OVERLAP_SHARE = 0.1
 """The share in which a client that reconnects as told has both connections: 0.5 of 5 seconds."""
 
+TELLING_SHARE = 0.2
+"""The share in which they are told: if it takes longer, the last ones have less of the overlap."""
+
 PATIENCE_SHARE = 0.1
 MAX_PATIENCE_SECONDS = 0.5
 """The share for which a Redis that does not answer holds up the close frames, and its bound."""
@@ -85,6 +88,8 @@ async def drain_sessions(pod: Pod, *, grace: float, window: float, timeout: floa
         overlap=0.0,
     )
     await _tell(pod, told, began)
+    # They count from when they were told, and the last of them is to have all of the overlap too.
+    told.overlap += min(loop.time() - began, timeout * TELLING_SHARE)
     patience = min(timeout * PATIENCE_SHARE, MAX_PATIENCE_SECONDS)
     await _close_in_time(pod, told, others, patience=patience)
     await _wait_for_answers(pod, deadline)
@@ -101,12 +106,13 @@ class _Departures:
         self._sessions = sessions
         self._begin = begin
         self._window = window
-        self._overlap = overlap
+        self.overlap = overlap
+        """The seconds between the moment of a client and that of its close frame."""
 
     def __iter__(self) -> Iterator[_Departure]:
         for index, session in enumerate(self._sessions):
             moment = self._begin + self._window * (index + 0.5) / len(self._sessions)
-            yield _Departure(moment + self._overlap, moment, session)
+            yield _Departure(moment + self.overlap, moment, session)
 
 
 async def _tell(pod: Pod, told: _Departures, began: float) -> None:

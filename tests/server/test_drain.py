@@ -24,6 +24,8 @@ from redis.asyncio import Redis
 
 from sanic_chat import Config, create_app
 from sanic_chat.pod import drain
+from sanic_chat.pod.notifier import Notifier
+from sanic_chat.protocol import events
 from sanic_chat.session.session import Session
 
 from ..support.crowd import Listener, Refused, connect, connect_all
@@ -212,6 +214,38 @@ async def test_what_redis_had_before_the_close_arrives(
         assert client.numbers["late"] == list(messages)
         assert client.close_code == GOING_AWAY
     assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_who_is_told_late_has_as_long_as_others(
+    in_process: None, shared_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a client's moment, counted from when it was told, to its close frame: 1 s of 10."""
+    moments: dict[Session, float] = {}
+    late: list[float] = []
+    send, close = Notifier.send, Session.close
+    loop = asyncio.get_running_loop()
+
+    def send_slowly(notifier: Notifier, session: Session, *told: events.Event) -> None:
+        for event in told:
+            if isinstance(event, events.Drain):
+                time.sleep(0.03)
+                moments[session] = loop.time() + event.reconnect_in_ms / 1000
+        send(notifier, session, *told)
+
+    def note(session: Session, code: int, reason: str) -> None:
+        late.append(loop.time() - moments[session])
+        close(session, code, reason)
+
+    monkeypatch.setattr(Notifier, "send", send_slowly)
+    monkeypatch.setattr(Session, "close", note)
+    app = create_app(config=Config(redis_url=shared_redis.url, drain_timeout=10))
+    async with AsyncExitStack() as stack:
+        async with serving(app):
+            clients = [await stack.enter_async_context(client_of(app)) for _ in range(5)]
+            for client in clients:
+                assert (await client.request("/ws/drain-late?events=system"))[0] == 101
+        assert [await client.close_code() for client in clients] == [GOING_AWAY] * 5
+    assert min(late) > 0.999  # milliseconds are told
 
 
 async def test_during_the_grace_clients_are_served(
