@@ -72,6 +72,8 @@ class ChatServer(Sanic[SanicConfig, ChatContext]):
         if settings.get("backlog", 100) == 100:  # Sanic's default
             settings["backlog"] = self.ctx.config.backlog
         settings["protocol"] = settings.get("protocol") or FastPathProtocol
+        if (workers := settings.get("workers", 1)) < 1:
+            sys.exit(f"sanic_chat does not start: --workers is {workers}; allowed are 1 or more")
         try:
             settings["ssl"], doubts = check_certificates(settings.get("ssl"))
             address = self.ctx.config.admin_listen

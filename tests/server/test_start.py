@@ -128,6 +128,14 @@ def test_a_wrong_setting_is_one_sentence(command: tuple[str, ...]) -> None:
         assert server.descendants() == set()
 
 
+def test_no_workers_are_one_sentence() -> None:
+    """`--workers 0` ends the command with exit code 1 and one line that says how many may be."""
+    with closing(ServerProcess("--workers", "0", environment={})) as server:
+        assert server.wait() == 1
+        [line] = server.log.splitlines()
+        assert line.endswith("--workers is 0; allowed are 1 or more")
+
+
 @pytest.mark.parametrize("options", [ONE_WORKER, ALONE], ids=["workers", "single process"])
 def test_a_port_in_use_ends_the_command(options: tuple[str, ...]) -> None:
     """A port that is in use ends the command with a sentence; no process and no Redis is left."""
