@@ -231,9 +231,12 @@ async def _crowd(stage: Stage, *, is_absent: bool) -> AsyncIterator[Crowd]:
 
 async def run(fault: Fault, stage: Stage) -> Outcome:
     """Let it happen, and check what is promised whatever the fault is."""
+    if not fault.is_absent:
+        await stage.unready(None)
+    # Before anybody is there who could be told of an outage that begins meanwhile.
+    pods = [server.pod() for server in stage.servers]
+    pod_ids = [pod["pod_id"] for pod in pods]
     async with _crowd(stage, is_absent=fault.is_absent) as crowd:
-        pods = [server.pod() for server in stage.servers]
-        pod_ids = [pod["pod_id"] for pod in pods]
         if not fault.is_absent:
             async with stage.admin() as admin:
                 await crowd.check_rooms(admin, pod_ids)
