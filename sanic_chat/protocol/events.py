@@ -24,7 +24,8 @@ class Error(Event, tag="error"):
     message: str
     id: str | None
     room: str | msgspec.UnsetType = msgspec.UNSET
-    """The room that may not be watched, if no command has asked just for that."""
+    """The room that may not be watched, if no command has asked just for that; or the one that
+    Redis forbids."""
 
 
 class Pong(Event, tag="pong"):
@@ -201,9 +202,8 @@ class Kicked(Event, tag="kicked"):
 
 def forbidden_room(room: str, id: str | None) -> Error:
     """Redis does not let this pod subscribe to the room, which the client is not in (any more)."""
-    return Error(
-        "forbidden_room", f"Redis does not let this server into room {room!r}: choose another", id
-    )
+    message = f"Redis does not let this server into room {room!r}: choose another"
+    return Error("forbidden_room", message, id, room)
 
 
 def forbidden_presence(room: str, id: str | None) -> Error:

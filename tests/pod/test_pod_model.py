@@ -92,9 +92,8 @@ class Client:
                     rooms = rooms | done if data["event"] == "joined" else rooms - done
                     if data["event"] == "joined":  # Redis forbids it, whoever let it in before
                         rooms -= {one["room"] for one in results if is_forbidden(one.get("error"))}
-                case {"event": "error", "code": "forbidden_room", "message": text}:
-                    if "Redis" in text:
-                        rooms.discard(text.split("'")[1])
+                case {"event": "error", "code": "forbidden_room", "room": room}:
+                    rooms.discard(room)
         return rooms
 
 

@@ -66,7 +66,7 @@ def test_what_clients_get(event: events.Event, text: str) -> None:
 def test_a_forbidden_room() -> None:
     """It is an error like the others, and names the room."""
     error = events.forbidden_room("cellar", "7")
-    assert (error.code, error.id) == ("forbidden_room", "7")
+    assert (error.code, error.id, error.room) == ("forbidden_room", "7", "cellar")
     assert "'cellar'" in error.message
     error = events.forbidden_presence("cellar", None)
     assert (error.code, error.id, error.room) == ("forbidden_presence", None, "cellar")

@@ -175,6 +175,7 @@ async def test_a_permission_that_is_withdrawn(server, admin):
         allow(admin, *OPEN)
         told = await answer(inside)
         assert (told["event"], told["code"], told["id"]) == ("error", "forbidden_room", None)
+        assert told["room"] == "secret"
         await inside.send(json.dumps({"data": "anybody?"}))
         assert (await answer(inside))["code"] == "not_in_room"
         await connected(server)
