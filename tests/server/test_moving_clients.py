@@ -8,9 +8,9 @@ import time
 
 from redis.asyncio import Redis
 
-from ..support.backend import WITH_API, backend
+from ..support.backend import WITH_API, drain
 from ..support.crowd import Listener, Refused, connect, some_at_a_time
-from ..support.harness import RedisProcess, ServerProcess, StartServer, eventually
+from ..support.harness import RedisProcess, StartServer, eventually
 
 CLIENTS = 150
 PACE = 0.02
@@ -82,17 +82,6 @@ async def publish(redis: Redis, room: str, sent: list[tuple[float, float]]) -> N
         await asyncio.sleep(PACE)
 
 
-async def drain(server: ServerProcess, pod_ids: set[str]) -> None:
-    """Have pods drain, all at once."""
-    async with backend(server.http) as program:
-
-        async def are_found() -> bool:  # once they know each other
-            answers = [program.post("/drain", {"pod_id": pod_id}) for pod_id in pod_ids]
-            return all(each.status_code == 200 for each in await asyncio.gather(*answers))
-
-        await eventually(are_found, "they are asked to")
-
-
 async def test_two_drains_at_once(
     start_server: StartServer, shared_redis: RedisProcess, room: str
 ) -> None:
@@ -105,7 +94,7 @@ async def test_two_drains_at_once(
     sent: list[tuple[float, float]] = []
     async with Redis.from_url(shared_redis.url) as redis:
         publishing = asyncio.create_task(publish(redis, room, sent))
-        await drain(server, {*pods})
+        await asyncio.gather(*(drain(server.http, pod_id) for pod_id in pods))
         await eventually(
             lambda: all(f"{pod_id}: draining" in server.log for pod_id in pods), "both drain"
         )

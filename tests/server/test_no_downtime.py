@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.backend import WITH_API, backend
+from ..support.backend import WITH_API, drain
 from ..support.cases import LOOPS, crossed
 from ..support.clients import RawClient
 from ..support.harness import (
@@ -150,12 +150,27 @@ async def test_a_drain_behind_a_unix_socket(
         [pod_id] = re.findall(r"Pod (\S+) is ready", server.log)
         [old] = living(server)
 
-        async def drain() -> None:
-            async with backend(f"http://127.0.0.1:{port}/api/chat-api") as program:
-                assert (await program.post("/drain", {"pod_id": pod_id})).json()["found"]
+        async def drains() -> None:
+            await drain(f"http://127.0.0.1:{port}/api/chat-api", pod_id)
             await eventually(lambda: old not in living(server), "it is gone")
 
-        assert await connects_by(path, drain()) >= TRIES
+        assert await connects_by(path, drains()) >= TRIES
+
+
+async def test_what_a_drained_worker_has_accepted(
+    start_server: StartServer, shared_redis: RedisProcess
+) -> None:
+    """It answers whoever has begun to ask for something before it refuses anything."""
+    server = start_server(REDIS_URL=shared_redis.url, CHAT_HANDSHAKE_TIMEOUT="60", **WITH_API)
+    handshake = RawClient.handshake("/ws/accepted")
+    async with RawClient(server) as late, server.connect(events="system") as client:
+        late.send(handshake[:-2])
+        await drain(server.http, (await receive_event(client, "welcome"))["pod_id"])
+        await eventually(lambda: len(living(server)) == 2, "another takes clients")
+        await asyncio.sleep(0.3)  # and the first one knows
+        late.send(handshake[-2:])
+        assert (await late.answer(has_body=False))[0] == 101
+        await receive_event(client, "drain")
 
 
 @pytest.mark.parametrize(
@@ -176,20 +191,11 @@ async def test_all_workers_are_drained(
     old, is_over = living(server), asyncio.Event()
     pods = await server.connect_to_pods(workers)
     trying = asyncio.create_task(connects(server, is_over))
-    async with backend(server.http) as program:
-
-        async def drain(pod_id: str) -> None:
-            async def is_found() -> bool:  # once they know each other
-                answer = await program.post("/drain", {"pod_id": pod_id})
-                return answer.status_code == 200
-
-            await eventually(is_found, "it is asked to")
-
-        if at_once:
-            await asyncio.gather(*map(drain, pods))
-        for pod_id, client in pods.items():
-            await drain(pod_id)
-            await receive_event(client, "drain")
+    if at_once:
+        await asyncio.gather(*(drain(server.http, pod_id) for pod_id in pods))
+    for pod_id, client in pods.items():
+        await drain(server.http, pod_id)
+        await receive_event(client, "drain")
     async with server.connect(events="system") as client:
         assert (await receive_event(client, "welcome"))["pod_id"] not in pods
     assert {*old} <= {*living(server)}  # all of it within their grace

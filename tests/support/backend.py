@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from .harness import DEADLINE, NO_TLS
+from .harness import DEADLINE, NO_TLS, eventually
 
 SECRETS = {scope: scope[0].upper() * 16 + "0123456789abcdef" for scope in ("publish", "read")}
 SECRET = "backend-0123456789abcdef-0123456789"
@@ -37,6 +37,16 @@ async def backend(http: str, secret: str = SECRET) -> AsyncIterator[Backend]:
         base_url=http, headers=bearer(secret), timeout=DEADLINE, verify=NO_TLS
     ) as client:
         yield Backend(client)
+
+
+async def drain(http: str, pod_id: str) -> None:
+    """Have a pod drain, once the server at a URL knows it."""
+
+    async def is_found() -> bool:
+        async with backend(http) as program:  # anew: who leaves keeps no connection alive
+            return (await program.post("/drain", {"pod_id": pod_id})).status_code == 200
+
+    await eventually(is_found, f"{pod_id} is asked to drain")
 
 
 class Backend:
