@@ -58,10 +58,10 @@ class Answers:
     ) -> None:
         """Answer a session once all `confirmations`, the futures of rooms' subscriptions, are done.
 
-        `make` is called with the rooms whose future has raised.
+        `make` is called with the rooms whose future has raised, when it is the answer's turn.
         """
-        if not confirmations:
-            self.send(session, make(()))
+        if not confirmations and session not in self.waiting:
+            self._send_now(session, make(()))
             return
         answer = _Answer(make, confirmations)
         self._append(session, answer)
@@ -71,6 +71,12 @@ class Answers:
     def is_waiting(self, session: Session, room: str) -> bool:
         """Whether an answer to a session waits for a room."""
         return any(room in answer.rooms for answer in self.waiting.get(session, ()))
+
+    def refusals(self, session: Session) -> Callable[[], set[str]]:
+        """Return a function that tells which rooms Redis has forbidden since, of those that answers
+        to a session wait for now."""
+        awaited = [(answer, {*answer.rooms}) for answer in self.waiting.get(session, ())]
+        return lambda: {room for answer, rooms in awaited for room in rooms & {*answer.forbidden}}
 
     def stop_waiting(self) -> None:
         """Send all answers that wait for Redis, which is away and confirms nothing."""

@@ -60,7 +60,7 @@ class Commands:
         if command.action == "ping":
             self._answers.send(session, events.Pong(id))
         elif command.action == "rooms":
-            self._answers.send(session, events.Rooms(self._rooms.of(session), id))
+            self._tell_rooms(session, id)
         elif command.action == "auth":
             self._renewal.renew(session, command.token, id)
         elif command.action == "who":
@@ -96,6 +96,16 @@ class Commands:
                 id,
             )
         return [*dict.fromkeys(names)]
+
+    def _tell_rooms(self, session: Session, id: str | None) -> None:
+        names = self._rooms.of(session)
+        refused = self._answers.refusals(session)
+
+        def answer(_: Collection[str]) -> events.Event:
+            gone = refused()
+            return events.Rooms([name for name in names if name not in gone], id)
+
+        self._answers.send_when(session, {}, answer)
 
     # -- one room --------------------------------------------------------------------------
 

@@ -53,6 +53,13 @@ MUTANTS = (
         ("tests/server/test_permissions.py::test_a_forbidden_room_refuses_its_join_only",),
     ),
     Mutant(
+        "rooms are told without those that Redis refused to the joins before",
+        "sanic_chat/pod/commands.py",
+        "[name for name in names if name not in gone]",
+        "names",
+        ("tests/server/test_permissions.py::test_the_rooms_of_who_was_refused",),
+    ),
+    Mutant(
         "the members of a room that Redis forbids leave it",
         "sanic_chat/pod/broker_events.py",
         "for session, room in self._rooms.put_out(channel):",

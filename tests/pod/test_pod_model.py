@@ -94,6 +94,8 @@ class Client:
                         rooms -= {one["room"] for one in results if is_forbidden(one.get("error"))}
                 case {"event": "error", "code": "forbidden_room", "room": room}:
                     rooms.discard(room)
+                case {"event": "rooms", "rooms": names}:
+                    assert set(names) == rooms
         return rooms
 
 

@@ -17,6 +17,7 @@ from sanic_chat.websocket.frames import CloseCode
 from sanic_chat.websocket.handshake import SUBPROTOCOL
 
 from ..support.clients import RawClient, receive_data, running_server
+from ..support.frames import client_frame
 from ..support.harness import (
     DEADLINE,
     ROOT,
@@ -143,6 +144,22 @@ async def test_a_forbidden_room_refuses_its_join_only(server, admin):
         admin.publish("realtime:room:open-4", '{"data": "still here"}')
         await receive_data(other, "still here")
     assert await connected(server) == reconnects
+
+
+async def test_the_rooms_of_who_was_refused(server, admin):
+    """Whoever asks for them behind a join that Redis refuses is not told of that room."""
+    allow(admin, *OPEN)
+    await connected(server)
+    names = ["open-1", "secret-1", "open-2"]
+    data = ({"action": "join", "room": names[0]}, {"action": "join", "rooms": names})
+    asked = [*data, {"action": "rooms"}, {"action": "join", "room": names[1]}]
+    async with server.connect() as client:
+        # All in one packet, or Redis may answer in between.
+        texts = [json.dumps({"type": "system", "data": each}).encode() for each in asked]
+        client.transport.write(b"".join(client_frame(0x81, text) for text in texts))
+        told = [await answer(client) for _ in asked]
+        assert [each["event"] for each in told] == ["joined", "joined", "rooms", "error"]
+        assert told[2]["rooms"] == ["open-1", "open-2"]
 
 
 @pytest.mark.parametrize("query", [{}, {"events": "presence"}], ids=["plain", "presence"])
