@@ -287,13 +287,13 @@ class Worker:
         self._take_clients(since=time.monotonic())
 
     def may_leave(self) -> bool:
-        """Whether this worker takes no clients, or a newer one of this server takes them too."""
-        since = self._serving_since
-        if since is None or why_unready(self.pod) is not None:
+        """Whether this worker has left, or a newer one takes clients, ready if this one is."""
+        since, is_ready = self._serving_since, why_unready(self.pod) is None
+        if since is None:
             return True
         for entry in [] if self.board is None else self.board.collect():
             other = entry.metrics
-            if isinstance(other, WorkerMetrics) and other.unready is None:
+            if isinstance(other, WorkerMetrics) and (other.unready is None or not is_ready):
                 began = other.serving_since
                 if began is not None and began > since and entry.age < SILENT_SECONDS:
                     return True

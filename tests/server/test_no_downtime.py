@@ -157,6 +157,20 @@ async def test_a_drain_behind_a_unix_socket(
         assert await connects_by(path, drains()) >= TRIES
 
 
+async def test_a_drain_without_redis(start_server: StartServer, redis: RedisProcess) -> None:
+    """The only worker goes on until the new one serves too, which is not ready either."""
+    server = start_server(REDIS_URL=redis.url, CHAT_DRAIN_GRACE="60", **WITH_API)
+    async with server.connect(events="system") as client:
+        old = (await receive_event(client, "welcome"))["pod_id"]
+        redis.kill()
+        await eventually(lambda: server.get("/ready").status_code == 503, "it is not ready")
+        await drain(server.http, old)
+        await receive_event(client, "drain")
+        async with server.connect(events="system") as other:
+            assert (await receive_event(other, "welcome"))["pod_id"] != old
+        assert len(living(server)) == 2  # within the grace
+
+
 async def test_what_a_drained_worker_has_accepted(
     start_server: StartServer, shared_redis: RedisProcess
 ) -> None:

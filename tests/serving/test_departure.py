@@ -135,23 +135,23 @@ async def test_the_newest_worker_stays(
     """Whoever takes clients may leave once a newer one takes them, ready and alive."""
     wall = Wall()
     async with AsyncExitStack() as stack:
-        workers = []
-        for number in range(3):
-            worker = Worker(
-                Config(redis_url=shared_redis.url),
-                redis_url=shared_redis.url,
-                name="test",
-                slots=wall.slot(number),
-            )
+        workers = [
+            Worker(Config(), redis_url=shared_redis.url, name="test", slots=wall.slot(number))
+            for number in range(5)
+        ]
+        *ready, unready, other_unready = workers
+        for worker in ready:
             await worker.start()
             stack.push_async_callback(worker.stop)
-            workers.append(worker)
-        old, new, newest = workers
+        old, new, newest = ready
         for worker in (old, new):
             worker.serve()
         assert [worker.may_leave() for worker in (old, new)] == [True, False]
         newest.serve()
-        assert [worker.may_leave() for worker in workers] == [True, True, False]
+        assert [worker.may_leave() for worker in ready] == [True, True, False]
+        for worker in (unready, other_unready):  # as all are without Redis
+            worker.serve()
+        assert [worker.may_leave() for worker in workers] == [True, True, False, True, False]
         with monkeypatch.context() as patch:
             patch.setattr("sanic_chat.worker.SILENT_SECONDS", 0.0)
             assert not old.may_leave()
