@@ -156,9 +156,14 @@ class Presence:
         """Note that a session ends, which is in these rooms. To be called only while in use."""
         self._asked_at.pop(session, None)
         reconnect_at = self._reconnect_at.pop(session, None)
-        hold = hold_of(ending, self._loop.time(), reconnect_at)
+        now = self._loop.time()
+        hold, hold_of_returned = (
+            hold_of(ending, now, reconnect_at),
+            Hold(now + SETTLE_SECONDS, "left"),
+        )
         for room in rooms:
-            self.speaker.note(room, session.user, hold)
+            is_back = reconnect_at is not None and (room, session.user) in self.speaker.returned
+            self.speaker.note(room, session.user, hold_of_returned if is_back else hold)
             if room in self._rooms:
                 self._due[room] = None
         self._wake()
@@ -167,6 +172,7 @@ class Presence:
         """Note that a session was told to come back at that time of the loop."""
         if self.in_use:
             self._reconnect_at[session] = at
+            self.speaker.expect_elsewhere(session.user)
 
     def watch(self, session: Session, room: str) -> None:
         """Tell a session, a member of the room, who is in it, from the next window on."""

@@ -72,10 +72,13 @@ class Speaker:
         """The rooms that are watched by any pod and have members or holds, or that have holds."""
         self.watchers: dict[str, set[str]] = {}
         """The other pods that watch a room of `parts`."""
+        self.returned: set[tuple[str, str]] = set()
+        """Rooms, and users who have come to them on another pod after they were told to."""
         self._members = members
         self._send = send
         self._send_to = send_to
         self._on_changed = on_changed
+        self._expected: set[str] = set()  # users who were told to come back to another pod
         self._own: set[str] = set()  # the rooms that this pod watches
         self._watch: dict[str, None] = {}
         self._unwatch: dict[str, None] = {}
@@ -165,9 +168,14 @@ class Speaker:
         """Hold a user for a pod that has left, and cannot tell of it any more."""
         self._part(room).adopt(user, hold)
 
+    def expect_elsewhere(self, user: str) -> None:
+        """Note that a user was told to come back to another pod."""
+        self._expected.add(user)
+
     def came_elsewhere(self, rooms: Mapping[str, Iterable[str]]) -> None:
         """Hold users no more, who have come to rooms on another pod."""
         for room, users in rooms.items():
+            self.returned.update((room, user) for user in self._expected.intersection(users))
             part = self.parts.get(room)
             if part is not None:
                 for user in users:

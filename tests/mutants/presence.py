@@ -96,6 +96,13 @@ MUTANTS = (
         SEQUENCES,
     ),
     Mutant(
+        "nobody is held by a drain who came back before it has closed",
+        PRESENCE,
+        "            is_back = reconnect_at is not None and",
+        "            is_back = False and",
+        SEQUENCES,
+    ),
+    Mutant(
         "a hold is over with a return, be it for a moment",
         VIEW,
         "        if user in self.holds:\n",

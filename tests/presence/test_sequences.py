@@ -247,6 +247,26 @@ def test_who_has_come_back_while_nobody_watched(is_new: bool, leaves: bool) -> N
         assert stage.told() == ([] if leaves else [("anna", "left")])
 
 
+@pytest.mark.parametrize("watched", [None, "elsewhere"])
+def test_who_came_back_before_a_drain_has_closed(watched: str | None) -> None:
+    """And has left since: no roster that is asked for later has the user."""
+    stage = Stage(watched=watched or ROOM)
+    old = stage.connect("anna", stage.pods[0])
+    if watched is None:
+        stage.nobody_watches()
+    stage.pods[0].drain(seconds=4.0, is_told=lambda client: True)
+    stage.clock.pass_(old.reconnect_at - stage.clock.now)
+    new = stage.connect("anna", stage.pods[1])
+    stage.clock.pass_(1.0)
+    assert not old.is_open
+    new.end(LEFT)
+    stage.clock.pass_(2.0)
+    for pod in stage.pods[1:]:
+        watcher = stage.connect("bert", pod, watch=True)
+        stage.clock.pass_(1.5)
+        assert "anna" not in stage.users(watcher)
+
+
 def test_who_comes_back_long_after_anybody_watched() -> None:
     """Is held by nobody, though pods do not cease to note who comes at the same moment."""
     for tenths in range(int(10 * IN_USE_SECONDS) - 60, int(10 * IN_USE_SECONDS) + 60, 2):
