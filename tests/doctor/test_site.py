@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -51,6 +52,13 @@ def behind(url: str, **fields: float) -> Site:
     return Site(f"{url}/api/chat-api", **fields)
 
 
+def seconds(what: str, found: Finding) -> float:
+    """The time of which a finding says that."""
+    told = re.match(rf"{what} ([\d.]+) s", found.measured)
+    assert told is not None, found.measured
+    return float(told[1])
+
+
 async def test_without_a_proxy(server: ServerProcess) -> None:
     found = await examined(*OURS, site=site(server))
     assert {code: one.status.value for code, one in found.items()} == dict.fromkeys(OURS, "well")
@@ -61,7 +69,7 @@ async def test_a_good_proxy(server: ServerProcess, tmp_path: Path) -> None:
     with nginx(tmp_path, f"proxy_pass http://127.0.0.1:{server.port}; {GOOD}") as url:
         found = await examined(*OURS, "url_idle", site=behind(url, idle=4))
     assert {one.status for one in found.values()} == {"well"}
-    assert found["url_idle"].measured == "held for 4.0 s"
+    assert seconds("held for", found["url_idle"]) >= 4
 
 
 async def test_a_proxy_that_drops_upgrade(server: ServerProcess, tmp_path: Path) -> None:
@@ -93,7 +101,8 @@ async def test_a_proxy_that_is_impatient(server: ServerProcess, tmp_path: Path) 
     with nginx(tmp_path, location) as url:
         found = await finding("url_idle", site=behind(url, idle=4))
     assert found.status == "warning"
-    assert found.measured.startswith("cut off after 1.")
+    # Of the proxy's second some may be over before it is measured.
+    assert 0 < seconds("cut off after", found) < 3
     assert found.limit == "3 s (half of CHAT_HEARTBEAT_TIMEOUT)"
 
 
