@@ -34,7 +34,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "pod/greeter": ("needs a pod", "server/test_events server/test_tokens"),
     "pod/renewal": ("needs a pod", "server/test_tokens"),
     "pod/rooms": ("needs a pod", "server/test_commands pod/test_answers server/test_permissions"),
-    "process/listener": ("is left in a reload", "server/test_sighup process/test_sanic_internals"),
     "process/manager_hooks": (
         "needs a manager",
         "process/test_supervisor process/test_cannot_replace process/test_sanic_internals",

@@ -79,9 +79,13 @@ class Listener:
         Whoever is in an older one's queue still waits for its worker.
         """
         self._closed = True
+        loop = asyncio.get_running_loop()
         for server in self._servers:
             if not any(each.family == socket.AF_UNIX for each in server.sockets):
-                server.close()
+                for each in server.sockets:
+                    loop.remove_reader(each.fileno())
+                # asyncio drops what it has accepted in this very turn, if it is closed before.
+                loop.call_soon(server.close)
 
     def _serve(self, serve: Any, *arguments: Any) -> None:
         [loop] = [each for each in arguments if isinstance(each, asyncio.AbstractEventLoop)]
