@@ -60,7 +60,7 @@ process/test_slots process/test_supervisor process/test_watchdog protocol server
 server/test_messages server/test_no_downtime server/test_readiness server/test_redis_access
 server/test_sighup server/test_slow_clients server/test_start server/test_stop server/test_tls
 server/test_upgrade session/test_closing session/test_hold session/test_inbound session/test_session
-session/test_session_failures upgrade web"""
+session/test_session_failures upgrade web websocket"""
 # On another event loop, which only servers in processes of their own have, and see
 # `names_its_loop`: transports, back pressure, timers, signals, descriptors.
 EVENT_LOOP = """cli/test_serve hostile/test_autobahn logs/test_json_format process/test_descriptors
