@@ -62,6 +62,8 @@ class ChatRequest(Request[Any, Any]):
         super().__init__(*arguments, **settings)
         if not _HEAD.fullmatch(self.head):
             raise BadRequest("A line of the request's head is no field")
+        if len(self.headers.getall("host", ())) > 1:
+            raise BadRequest("A request has one Host (RFC 9112 section 3.2)")
         self.is_admins = self.transport is not None and isinstance(
             self.transport.get_protocol(), AdminProtocol
         )

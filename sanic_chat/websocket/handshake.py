@@ -72,6 +72,8 @@ def accept_key_for(handshake: Handshake) -> str:
     if not _has(handshake, "connection", "upgrade"):
         raise UpgradeRefused(400, "bad_handshake", "The Connection header must contain Upgrade")
     headers = handshake.headers
+    if "host" in headers and headers["host"][1:]:
+        raise UpgradeRefused(400, "bad_handshake", "A request has one Host (RFC 9112 section 3.2)")
     if headers.get("sec-websocket-version", _NO_LINES)[:1] != ["13"]:
         raise UpgradeRefused(
             426,

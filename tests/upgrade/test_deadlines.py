@@ -340,6 +340,7 @@ NO_REQUESTS = {
     "slashes at the end": (404, b"GET /x" + b"/" * 15000 + b" HTTP/1.1\r\n\r\n"),
     "escapes": (400, b"GET /" + b"%41" * 5000 + b" HTTP/1.1\r\n\r\n"),
     "OPTIONS": (405, b"OPTIONS /ws HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "two hosts": (400, b"GET /api/chat-api/ready HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
 }
 
 BAD_HANDSHAKES = {

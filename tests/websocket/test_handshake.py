@@ -87,6 +87,7 @@ class TestAcceptKeyFor:
             ({"http_version": "1.0"}, 400, "bad_handshake"),
             ({"connection": []}, 400, "bad_handshake"),
             ({"connection": ["keep-alive"]}, 400, "bad_handshake"),
+            ({"host": ["a", "a"]}, 400, "bad_handshake"),
             ({"sec_websocket_version": []}, 426, "unsupported_version"),
             ({"sec_websocket_version": ["8"]}, 426, "unsupported_version"),
             ({"sec_websocket_key": []}, 400, "bad_handshake"),
