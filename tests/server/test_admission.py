@@ -154,7 +154,7 @@ def strict_server(shared_redis: RedisProcess) -> Iterator[ServerProcess]:
         ),
         pytest.param(
             {"Host": "evil.example", "host": "chat.example.com", "Origin": PAGE},
-            403,
+            400,
             id="two hosts",
         ),
         pytest.param({"Host": None, "Origin": PAGE}, 403, id="no host"),
