@@ -44,6 +44,11 @@ def hold_of(ending: Ending, now: float, reconnect_at: float | None = None) -> Ho
     return Hold(now + seconds, "left")
 
 
+def brief_hold(now: float) -> Hold:
+    """The hold of who has left, and may just be on the way to another pod."""
+    return Hold(now + SETTLE_SECONDS, "left")
+
+
 class Holds:
     """The users of one room that are held. Of several holds of a user the last to end counts.
 

@@ -23,7 +23,7 @@ from ..protocol.channels import RedisNames
 from ..session.handler import Ending
 from ..session.session import Session
 from .audience import Audience
-from .holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold, hold_of
+from .holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold, brief_hold, hold_of
 from .listener import Listener
 from .speaker import MAX_ENVELOPES, Members, Send, SendTo, Speaker
 from .watched_room import Frame, WatchedRoom
@@ -157,13 +157,10 @@ class Presence:
         self._asked_at.pop(session, None)
         reconnect_at = self._reconnect_at.pop(session, None)
         now = self._loop.time()
-        hold, hold_of_returned = (
-            hold_of(ending, now, reconnect_at),
-            Hold(now + SETTLE_SECONDS, "left"),
-        )
+        hold = hold_of(ending, now, reconnect_at)
         for room in rooms:
             is_back = reconnect_at is not None and (room, session.user) in self.speaker.returned
-            self.speaker.note(room, session.user, hold_of_returned if is_back else hold)
+            self.speaker.note(room, session.user, brief_hold(now) if is_back else hold)
             if room in self._rooms:
                 self._due[room] = None
         self._wake()

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..protocol.presence import Info, Member, Numbers, Part, Reason, size_of
-from .holds import HEARSAY_SECONDS, SETTLE_SECONDS, Hold, Holds
+from .holds import HEARSAY_SECONDS, Hold, Holds, brief_hold
 from .own_part import Size
 
 TOLD = 1
@@ -85,7 +85,7 @@ class View:
             return
         self._numbers.pop(bit, None)
         for user in self._take_off(bit, {member.user for member in part}):
-            self._hold(user, Hold(now + SETTLE_SECONDS, "left"))
+            self._hold(user, brief_hold(now))
         self.change(bit, part, now)
 
     def change(self, bit: int, part: Part, now: float) -> None:
@@ -102,7 +102,7 @@ class View:
         """Note that a session of a user has come: older holds are over, be it gone meanwhile."""
         if user in self.holds:
             self.holds.discard(user)
-            self.holds.add(user, Hold(now + SETTLE_SECONDS, "left"))
+            self.holds.add(user, brief_hold(now))
 
     def is_on(self, user: str, bit: int) -> bool:
         """Whether a user has a session on a pod."""
@@ -190,7 +190,7 @@ class View:
                 continue
             bits = self._bits[user]
             if bits <= TOLD and user not in self.holds:  # without a reason: it is given some time
-                self.holds.add(user, Hold(now + SETTLE_SECONDS, "left"))
+                self.holds.add(user, brief_hold(now))
             info = self.info_of(user)
             if not bits & TOLD:
                 joined.append(user)
